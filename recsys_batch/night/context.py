@@ -1,0 +1,57 @@
+"""What every stage of one run knows."""
+
+import logging
+from dataclasses import dataclass
+from datetime import date
+
+from pyspark.sql import DataFrame, SparkSession
+
+from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.config import Config
+from recsys_batch.nn.encoder import EncoderSettings
+from recsys_batch.report.summary import RunSummary
+from recsys_batch.spark.session import is_local
+from recsys_batch.spark.tables import Lake
+
+log = logging.getLogger("recsys_batch.night")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the night for one business date."""
+
+    spark: SparkSession
+    config: Config
+    ds: date
+    lake: Lake
+    run_id: str
+    encoder: EncoderSettings
+    encoder_fingerprint: str
+    summary: RunSummary
+
+    def folder(self, *parts: str) -> str:
+        """Return the URI of a folder below this run's own."""
+        return "/".join((self.lake.path("runs"), self.run_id, *parts))
+
+    def read_prepared(self, table: str) -> DataFrame:
+        """Return this date's rows of a prepared table."""
+        return self.lake.read_ds(table, self.ds)
+
+    def items(self) -> DataFrame:
+        """Return this date's catalog."""
+        return self.read_prepared(Tables.ITEMS)
+
+    @property
+    def parallelism(self) -> int:
+        """Number of tasks that can run at once."""
+        return max(self.spark.sparkContext.defaultParallelism, 1)
+
+    @property
+    def encode_partitions(self) -> int:
+        """Encoding tasks: as configured, else one in local mode (it takes all cores) and one a slot on a cluster."""
+        return self.config.encoder.workers or (1 if is_local(self.spark) else self.parallelism)
+
+    @property
+    def encode_threads(self) -> int:
+        """Torch threads of an encoding task; 0: what Spark grants the task."""
+        return max(self.parallelism // self.encode_partitions, 1) if is_local(self.spark) else 0

@@ -1,0 +1,84 @@
+"""Stage `encode`: every text of the night that has no vector yet gets one."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.columns import Tables
+from recsys_batch.night.context import Run
+from recsys_batch.night.prepare import REQUESTS
+from recsys_batch.report.progress import count_model_loads, read_progress, watch
+from recsys_batch.spark.apply import map_batches
+from recsys_batch.spark.embeddings import missing_texts, store_vectors, with_vectors
+from recsys_batch.spark.histories import top_queries
+from recsys_batch.workers.encode import EncodeTexts
+
+
+def encode(run: Run) -> None:
+    """Encode new item and query texts into the embedding table."""
+    _encode_new(run, "document", run.items().select("text"))
+    queries = night_queries(run)
+    if queries is not None:
+        _encode_new(run, "query", queries.select(F.col("query").alias("text")))
+
+
+def night_queries(run: Run) -> DataFrame | None:
+    """Return the distinct queries (column query) that need a vector tonight, or None."""
+    wanted: list[DataFrame] = []
+    if run.config.lists.queries:
+        wanted.append(top_queries(run.read_prepared(Tables.INTERACTIONS), run.config.lists.queries))
+    if run.config.sources.requests and run.config.lists.requests:
+        wanted.append(run.read_prepared(REQUESTS).where("query IS NOT NULL").select("query"))
+    return _union(wanted).distinct() if wanted else None
+
+
+def item_vectors(run: Run) -> DataFrame:
+    """Return the catalog with its vectors."""
+    return with_vectors(run.lake, run.items(), _address(run, "document"))
+
+
+def query_vectors(run: Run) -> DataFrame:
+    """Return (query, vector) of the night's queries."""
+    queries = night_queries(run)
+    if queries is None:
+        return run.spark.createDataFrame([], "query STRING, vector ARRAY<FLOAT>")
+    texts = queries.withColumn("text", F.col("query"))
+    return with_vectors(run.lake, texts, _address(run, "query")).select("query", "vector")
+
+
+def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
+    address = _address(run, kind)
+    distinct = texts.distinct().count()
+    missing = missing_texts(run.lake, texts, address).persist()
+    num_missing = missing.count()
+    folder = run.folder("progress", f"encode-{kind}")
+    if num_missing:
+        task = EncodeTexts(run.encoder, kind, run.config.encoder.device, run.encode_threads, folder)
+        # Shuffled by a hash of the key, so that which worker gets a text depends on nothing but the text.
+        parts = missing.repartition(run.encode_partitions, "text_key")
+        with watch(folder, f"encode {kind}s", num_missing):
+            store_vectors(run.lake, parts, lambda frame: map_batches(frame, task), address, f"{run.run_id}-{kind}")
+    missing.unpersist()
+    states = read_progress(folder)
+    run.summary.count(
+        "encode",
+        **{
+            f"{kind}_texts": distinct,
+            f"{kind}_cache_hits": distinct - num_missing,
+            f"{kind}_encoded": num_missing,
+            f"{kind}_model_loads": count_model_loads(states),
+        },
+    )
+
+
+def _address(run: Run, kind: str) -> str:
+    """Return what addresses the vectors of one kind of text: queries and documents may carry different prefixes."""
+    return f"{run.encoder_fingerprint}-{kind}"
+
+
+def _union(frames: Sequence[DataFrame]) -> DataFrame:
+    united = frames[0]
+    for frame in frames[1:]:
+        united = united.union(frame)
+    return united

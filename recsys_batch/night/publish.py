@@ -1,0 +1,75 @@
+"""Stage `publish`: the staged rows are audited against every gate, then published in one release."""
+
+from collections.abc import Mapping
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.gates import refuse_blocked
+from recsys_batch.contracts.identity import code_version
+from recsys_batch.contracts.load import hash_config
+from recsys_batch.night.context import Run, log
+from recsys_batch.night.rank import model_version
+from recsys_batch.night.retrieve import list_tables, profiles_of
+from recsys_batch.spark.publish import Release, publish, read_staged, record_checks
+from recsys_batch.spark.quality import Expectation, check_lists
+
+
+def audit(run: Run) -> None:
+    """Read the staged rows back and hold them against the gates. Raises GateFailedError."""
+    checks = []
+    items = run.items().persist()
+    for table in list_tables(run):
+        checks += check_lists(read_staged(run.lake, table, run.run_id), items, _expectation(run, table))
+    items.unpersist()
+    run.summary.checks.extend(checks)
+    record_checks(run.lake, run.ds, run.run_id, "publish", checks)
+    for check in checks:
+        if check.verdict == "warn":
+            log.warning("%s", check.describe())
+    refuse_blocked(checks, run.run_id)
+
+
+def release(run: Run, input_versions: Mapping[str, str], replaces: str | None) -> None:
+    """Publish the audited rows; the run's id is the release's."""
+    tables = tuple(list_tables(run))
+    row = publish(
+        run.lake,
+        Release(
+            release_id=run.run_id,
+            ds=run.ds,
+            run_id=run.run_id,
+            action="publish",
+            row_counts={table: read_staged(run.lake, table, run.run_id).count() for table in tables},
+            gates=tuple(run.summary.checks),
+            input_versions=input_versions,
+            config_hash=hash_config(run.config),
+            code_version=code_version(),
+            model_versions={"encoder": model_version(run)},
+            replaces=replaces,
+            lists=tables,
+        ),
+    )
+    run.summary.release_id = row.release_id
+    run.summary.tables = dict(row.tables)
+
+
+def _expectation(run: Run, table: str) -> Expectation:
+    gates, rules = run.config.gates, run.config.rerank
+    profiles = profiles_of(run, table)
+    is_user = table == Tables.USER_RECOMMENDATIONS
+    return Expectation(
+        table=table,
+        top_n=rules.top_n,
+        min_full_share=gates.min_full_share,
+        keys=profiles.select("key"),
+        forbidden=_forbidden(run, profiles) if not rules.allow_repeats else None,
+        min_coverage=gates.min_user_coverage,
+        max_fallback_share=gates.max_fallback_share if is_user else 1.0,
+    )
+
+
+def _forbidden(run: Run, profiles: DataFrame) -> DataFrame:
+    seen = profiles.select("key", F.explode("seen").alias("item_index"))
+    return seen.join(run.items().select("item_index", F.col("item_id").alias("item")), "item_index").select("key", "item")

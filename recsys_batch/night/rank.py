@@ -1,0 +1,38 @@
+"""Stages `rank` and `rerank`: candidates become scored lists, scored lists become staged rows."""
+
+from recsys_batch.night.context import Run
+from recsys_batch.night.retrieve import LIST_KINDS, index_folder, list_tables
+from recsys_batch.report.progress import read_progress, watch
+from recsys_batch.spark.apply import map_batches
+from recsys_batch.spark.publish import stage
+from recsys_batch.workers.rank import RankCandidates
+from recsys_batch.workers.rerank import RerankCandidates
+
+
+def rank(run: Run) -> None:
+    """Blend the scores of the candidate sources and order every profile's candidates."""
+    for table in list_tables(run):
+        folder = run.folder("progress", f"rank-{table}")
+        candidates = run.spark.read.parquet(run.folder("candidates", table))
+        with watch(folder, f"rank {table}", int(run.summary.counts.get(f"retrieve.{table}_profiles", 0))):
+            scored = map_batches(candidates, RankCandidates(run.config.retrieve, folder))
+            scored.write.mode("overwrite").parquet(run.folder("scored", table))
+
+
+def rerank(run: Run) -> None:
+    """Apply the rules, explain every row and stage the list tables."""
+    for table in list_tables(run):
+        folder = run.folder("progress", f"rerank-{table}")
+        scored = run.spark.read.parquet(run.folder("scored", table))
+        task = RerankCandidates(index_folder(run), LIST_KINDS[table], run.config.rerank, folder)
+        with watch(folder, f"rerank {table}", int(run.summary.counts.get(f"retrieve.{table}_profiles", 0))):
+            staged = stage(run.lake, table, map_batches(scored, task), run.ds, run.run_id, model_version(run))
+        over_cap = sum(float(state.get("over_cap", 0)) for state in read_progress(folder))
+        run.summary.count("rerank", **{f"{table}_rows": staged.count(), f"{table}_rows_over_category_cap": over_cap})
+
+
+def model_version(run: Run) -> str:
+    """Return what published rows carry as `model_version`: the encoder that the scores rest on."""
+    return f"encoder:{run.encoder_fingerprint[:12]}"
+
+

@@ -1,0 +1,66 @@
+"""Text to token ids with the model's own fast tokenizer: no padding, truncated from the right.
+
+Knows nothing of batches or devices.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recsys_batch.contracts.errors import ModelFilesError
+from recsys_batch.nn.model_files import read_json
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_REPLACEMENT = "\ufffd"
+
+
+def replace_lone_surrogates(text: str) -> str:
+    """Return `text` with every lone surrogate (it has no UTF-8 form) replaced by U+FFFD."""
+    return text if text.isascii() else _SURROGATE.sub(_REPLACEMENT, text)
+
+
+class Tokenizer:
+    """`ids(texts)` gives one list of token ids a text, special tokens included, at most `max_tokens` long."""
+
+    def __init__(self, path: Path, max_tokens: int) -> None:
+        """Load from a model directory. Raises ModelFilesError where it has no fast tokenizer that loads."""
+        self._fast = _load_fast(path)
+        self._fast.no_padding()
+        try:
+            self._fast.enable_truncation(max_tokens)
+            self._fast.encode("probe")
+        except BaseException as error:  # the Rust side panics with its own BaseException
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            raise ValueError(f"max_tokens {max_tokens} leaves no room for the tokenizer's special tokens") from error
+        settings = path / "sentence_bert_config.json"
+        self._lower = settings.is_file() and bool(read_json(settings).get("do_lower_case"))
+        self._filler = [_filler_id(path)]
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text; a text without tokens becomes one padding token. Raises TypeError for non-strings."""
+        clean = []
+        for position, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"texts[{position}] is {type(text).__name__}, not str")
+            clean.append(replace_lone_surrogates(text.lower() if self._lower else text))
+        return [encoding.ids or self._filler for encoding in self._fast.encode_batch_fast(clean)]
+
+
+def _load_fast(path: Path) -> Any:
+    import tokenizers
+
+    file = path / "tokenizer.json"
+    try:
+        if file.is_file():
+            return tokenizers.Tokenizer.from_file(str(file))
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(str(path), use_fast=True, trust_remote_code=False).backend_tokenizer
+    except Exception as error:
+        raise ModelFilesError(f"the tokenizer in {path} does not load ({error}); copy the model again") from error
+
+
+def _filler_id(path: Path) -> int:
+    return int(read_json(path / "config.json").get("pad_token_id") or 0)

@@ -1,0 +1,150 @@
+"""The night on one screen: prepare, encode, retrieve, rank, rerank, publish for one business date."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+from pyspark.sql import Row, SparkSession
+
+from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError
+from recsys_batch.contracts.identity import identify, new_run_id
+from recsys_batch.contracts.load import hash_config
+from recsys_batch.night.context import Run
+from recsys_batch.night.encode import encode
+from recsys_batch.night.prepare import prepare
+from recsys_batch.night.publish import audit, release
+from recsys_batch.night.rank import rank, rerank
+from recsys_batch.night.retrieve import retrieve
+from recsys_batch.nn.encoder import EncoderSettings
+from recsys_batch.nn.models import check_model_files, resolve_model
+from recsys_batch.report.summary import RunSummary
+from recsys_batch.spark.publish import latest_release, roll_forward
+from recsys_batch.spark.runs import find_unfinished, record_stage
+from recsys_batch.spark.sources import read_table, version_of
+from recsys_batch.spark.tables import Lake
+
+log = logging.getLogger("recsys_batch.night")
+
+STAGES: dict[str, Callable[[Run], None]] = {
+    "prepare": prepare,
+    "encode": encode,
+    "retrieve": retrieve,
+    "rank": rank,
+    "rerank": rerank,
+    "publish": audit,
+}
+
+
+@dataclass(frozen=True)
+class NightOptions:
+    """How to run, as against what to compute: nothing here changes a row."""
+
+    stage: str = ""
+    """Run this stage alone, on the unfinished run of the same inputs and config."""
+    resume: bool = False
+    """Go on with the unfinished run of the same inputs and config, where there is one."""
+    force: bool = False
+    """Compute and publish again although the date is published."""
+    dry_run: bool = False
+    """Check config, inputs and model, write nothing."""
+    publish: bool = True
+    """Whether the audited rows are published; otherwise they stay staged."""
+
+
+def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptions, summary: RunSummary) -> None:
+    """Run the night for `ds`, filling `summary` as it goes. Raises the errors of `contracts.errors`."""
+    lake = Lake.at(spark, config.lake.root)
+    encoder, fingerprint = find_encoder(config)
+    inputs = _resolve_inputs(spark, config, ds)
+    if options.dry_run:
+        summary.state, summary.message = "checked", f"dry run: {ds} would be written to {lake.root}; nothing was written"
+        return
+    rolled = roll_forward(lake, ds)
+    if rolled:
+        log.info("finished the publication of run %s that was cut short", rolled)
+    previous = latest_release(lake, ds)
+    identity = identify(ds, hash_config(config), inputs, {"encoder": fingerprint})
+    if previous is not None and not options.force and not options.stage:
+        _already_published(config, ds, previous, inputs, summary)
+        return
+    run_id, done = _choose_run(lake, ds, identity, options)
+    summary.run_id = run_id
+    run = Run(spark, config, ds, lake, run_id, encoder, fingerprint, summary)
+    for name, stage in STAGES.items():
+        if name in done or (options.stage and name != options.stage):
+            summary.counts.update(done.get(name, {}))
+            continue
+        started = time.monotonic()
+        log.info("run %s: %s", run_id, name)
+        stage(run)
+        if name == "publish" and options.publish:
+            release(run, inputs, previous.release_id if previous is not None else None)
+        seconds = summary.stages[name] = time.monotonic() - started
+        if name == "publish" and not options.publish:
+            break  # audited but not published: a later --resume publishes
+        counts = {key: value for key, value in summary.counts.items() if key.startswith(f"{name}.")}
+        record_stage(lake, ds, run_id, identity, name, seconds, counts, finished=bool(summary.release_id))
+    summary.state = "published" if summary.release_id else "staged"
+
+
+def find_encoder(config: Config) -> tuple[EncoderSettings, str]:
+    """Return the encoder's settings and fingerprint; the model's files are checked before any work begins."""
+    block = config.encoder
+    settings = EncoderSettings(
+        model=block.model,
+        revision=block.revision or None,
+        max_tokens=block.max_tokens,
+        token_budget=block.token_budget,
+        dtype=block.dtype,
+        query_prefix=block.query_prefix,
+        document_prefix=block.document_prefix,
+    )
+    path = resolve_model(settings.model, settings.revision)
+    check_model_files(path)
+    return settings, settings.fingerprint(path)
+
+
+def _resolve_inputs(spark: SparkSession, config: Config, ds: date) -> dict[str, str]:
+    """Resolve every source and expression, so that a wrong one ends the run in its first seconds; return the versions."""
+    tables = {name: getattr(config.sources, name) for name in ("events", "items", "reviews", "requests")}
+    for name, sources in tables.items():
+        if sources:
+            read_table(spark, name, sources, ds)
+    return {name: version_of(spark, sources, ds) for name, sources in tables.items() if sources}
+
+
+def _already_published(config: Config, ds: date, previous: Row, inputs: dict[str, str], summary: RunSummary) -> None:
+    if previous.config_hash != hash_config(config):
+        raise AlreadyPublishedError(
+            f"ds {ds}: published by run {previous.run_id} under another config (hash {previous.config_hash[:8]}, now "
+            f"{hash_config(config)[:8]}); pass --force to publish it again under this one"
+        )
+    summary.run_id, summary.release_id, summary.state = previous.run_id, previous.release_id, "already published"
+    summary.tables = dict(previous.tables)
+    summary.message = f"ds {ds}: already published by run {previous.run_id}; --force publishes it again"
+    if dict(previous.input_versions) != inputs:
+        summary.message += " (the inputs have changed since)"
+
+
+def _choose_run(
+    lake: Lake, ds: date, identity: str, options: NightOptions
+) -> tuple[str, dict[str, dict[str, float]]]:
+    """Return the run to work on and its finished stages with their counts."""
+    unfinished = find_unfinished(lake, ds, identity) if options.resume or options.stage else None
+    if unfinished is None:
+        if options.stage and options.stage != next(iter(STAGES)):
+            raise ConfigError(
+                f"--stage {options.stage}: no unfinished run of {ds} with the same inputs, config and code to work on; "
+                "run the earlier stages first, or leave --stage out"
+            )
+        return new_run_id(ds, identity), {}
+    run_id, done = unfinished
+    if not options.stage:
+        return run_id, done
+    earlier = list(STAGES)[: list(STAGES).index(options.stage)]
+    if lacking := [name for name in earlier if name not in done]:
+        raise ConfigError(f"--stage {options.stage}: run {run_id} has not finished {lacking[0]}; run that stage first")
+    return run_id, {name: counts for name, counts in done.items() if name in earlier}

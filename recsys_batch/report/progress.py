@@ -1,0 +1,75 @@
+"""Shows how far a stage is, from the files that its tasks write: a bar in a terminal, plain log lines elsewhere."""
+
+import json
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow.fs as pafs
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+log = logging.getLogger("recsys_batch.progress")
+_POLL_SECONDS = 1.0
+_LOG_SECONDS = 15.0
+
+
+def read_progress(folder: str) -> list[dict[str, float | str]]:
+    """Return the last state of every task that wrote to `folder` (workers.progress.ProgressFile)."""
+    system, path = pafs.FileSystem.from_uri(folder)
+    files = system.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    states = []
+    for file in files:
+        if file.path.endswith(".json"):
+            with system.open_input_stream(file.path) as stream:
+                states.append(json.loads(stream.read()))
+    return states
+
+
+def count_model_loads(states: list[dict[str, float | str]]) -> int:
+    """Return how many loads the worker processes reported; a process serves many tasks and reports its running total."""
+    loads: dict[str, int] = {}
+    for state in states:
+        worker = str(state["worker"])
+        loads[worker] = max(loads.get(worker, 0), int(state.get("model_loads", 0)))
+    return sum(loads.values())
+
+
+@contextmanager
+def watch(folder: str, label: str, total: int) -> Iterator[None]:
+    """Show the progress of `total` rows while the block runs."""
+    done = threading.Event()
+    follow = _draw if sys.stderr.isatty() else _log_lines
+    thread = threading.Thread(target=follow, args=(folder, label, total, done), daemon=True, name=f"progress-{label}")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(timeout=5)
+
+
+def _rows(folder: str) -> int:
+    return int(sum(float(state["rows"]) for state in read_progress(folder)))
+
+
+def _draw(folder: str, label: str, total: int, done: threading.Event) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total, rate="")
+        started = time.monotonic()
+        while not done.wait(_POLL_SECONDS):
+            rows = _rows(folder)
+            bar.update(task, completed=rows, rate=f"{rows / (time.monotonic() - started):,.0f}/s")
+
+
+def _log_lines(folder: str, label: str, total: int, done: threading.Event) -> None:
+    started = time.monotonic()
+    while not done.wait(_LOG_SECONDS):
+        rows = _rows(folder)
+        rate = rows / (time.monotonic() - started)
+        left = f"{(total - rows) / rate:,.0f} s left" if rate > 0 else "starting"
+        log.info("%s: %s of %s rows, %.0f rows/s, %s", label, f"{rows:,}", f"{total:,}", rate, left)

@@ -1,0 +1,66 @@
+"""The one table at the end of a run, and the same facts as JSON for a scheduler."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from recsys_batch.contracts.gates import Check
+
+
+@dataclass
+class RunSummary:
+    """What a run did, filled in stage by stage."""
+
+    name: str
+    ds: str
+    run_id: str = ""
+    state: str = "running"
+    message: str = ""
+    stages: dict[str, float] = field(default_factory=dict)
+    """Stage -> seconds."""
+    counts: dict[str, float] = field(default_factory=dict)
+    """`<stage>.<what>` -> number, in the order in which it was counted."""
+    checks: list[Check] = field(default_factory=list)
+    release_id: str = ""
+    tables: dict[str, int] = field(default_factory=dict)
+    """Published table -> Delta version."""
+
+    def count(self, stage: str, **numbers: float) -> None:
+        """Record numbers of a stage."""
+        self.counts.update({f"{stage}.{name}": number for name, number in numbers.items()})
+
+    def write(self, path: str) -> None:
+        """Write the status JSON; parent folders are made."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def print_summary(summary: RunSummary, console: Console) -> None:
+    """Print the run as one table: counts by stage, seconds, gate verdicts."""
+    table = Table(title=f"{summary.name} {summary.ds}: {summary.state}", show_lines=False)
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    for name, number in summary.counts.items():
+        table.add_row(name.replace("_", " "), f"{number:,.0f}" if float(number).is_integer() else f"{number:,.3f}")
+    table.add_section()
+    for stage, seconds in summary.stages.items():
+        table.add_row(f"{stage} (seconds)", f"{seconds:,.1f}")
+    if summary.checks:
+        table.add_section()
+        for check in _worst_first(summary.checks):
+            table.add_row(f"{check.table}: {check.check.replace('_', ' ')} {check.value:g} ({check.threshold:g})", check.verdict)
+        passed = sum(check.verdict == "pass" for check in summary.checks)
+        table.add_row("gates passed", f"{passed} of {len(summary.checks)}")
+    console.print(table)
+    if summary.message:
+        console.print(summary.message, markup=False, highlight=False)
+
+
+def _worst_first(checks: Iterable[Check]) -> list[Check]:
+    """Return the checks that did not pass; those that did are only counted."""
+    return sorted((c for c in checks if c.verdict != "pass"), key=lambda c: (c.verdict, c.table, c.check))

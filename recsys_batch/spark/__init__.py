@@ -1,0 +1,1 @@
+"""Spark and Delta: sources, preparation, staging, gates, publication. Never imports torch; knows no worker task."""

@@ -1,0 +1,127 @@
+"""Who gets a list: profiles of users, queries, items and requests, in the one shape that retrieval reads."""
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.columns import EVENT_TYPE_CODES
+from recsys_batch.contracts.config import Prepare
+
+_NO_ITEMS = "ARRAY<INT>"
+_NO_FLOATS = "ARRAY<FLOAT>"
+_NO_CODES = "ARRAY<TINYINT>"
+
+
+def user_histories(interactions: DataFrame, prepare: Prepare) -> DataFrame:
+    """Return one row a known user: `history` (item indices, newest first), weights, event type codes, `bought`.
+
+    A known user has any used event in the window. The history holds the last `history_length` distinct items with a
+    positive weight; an item's weight is log(1 + sum of its interactions' weights), so that forty views of one item do
+    not drown the rest, and its code is that of its strongest event type. `bought` holds every item with a purchase
+    that no return took back.
+    """
+    codes: Column = F.lit(0)
+    for name, code in EVENT_TYPE_CODES.items():
+        codes = F.when(F.col("event_type") == name, F.lit(code)).otherwise(codes)
+    pairs = (
+        interactions.where("item_index IS NOT NULL AND weight > 0")
+        .groupBy("user_id", "item_index")
+        .agg(
+            F.log1p(F.sum("weight")).cast("float").alias("weight"),
+            F.max("event_time").alias("last_time"),
+            F.max(F.struct("weight", codes.alias("code")))["code"].cast("tinyint").alias("code"),
+        )
+    )
+    newest_first = Window.partitionBy("user_id").orderBy(F.desc("last_time"), "item_index")
+    kept = pairs.withColumn("place", F.row_number().over(newest_first)).where(F.col("place") <= prepare.history_length)
+    entries = F.array_sort(F.collect_list(F.struct("place", "item_index", "weight", "code", "last_time")))
+    histories = kept.groupBy("user_id").agg(entries.alias("entries"))
+    bought = (
+        interactions.where("event_type = 'purchase' AND NOT undone")
+        .groupBy("user_id")
+        .agg(F.array_sort(F.collect_set("item_index")).alias("bought"))
+    )
+    known = interactions.select("user_id").distinct()
+    return (
+        known.join(histories, "user_id", "left")
+        .join(bought, "user_id", "left")
+        .select(
+            "user_id",
+            F.coalesce("entries.item_index", F.array().cast(_NO_ITEMS)).alias("history"),
+            F.coalesce("entries.weight", F.array().cast(_NO_FLOATS)).alias("history_weights"),
+            F.coalesce("entries.code", F.array().cast(_NO_CODES)).alias("history_codes"),
+            F.coalesce("entries.last_time", F.array().cast("ARRAY<TIMESTAMP>")).alias("history_times"),
+            F.coalesce("bought", F.array().cast(_NO_ITEMS)).alias("bought"),
+        )
+    )
+
+
+def user_profiles(histories: DataFrame, allow_repeats: bool) -> DataFrame:
+    """Return the profiles of users; what they bought is masked where repeats are off."""
+    seen = F.array().cast(_NO_ITEMS) if allow_repeats else F.col("bought")
+    return _profiles(histories, "user_id", seen)
+
+
+def item_profiles(items: DataFrame) -> DataFrame:
+    """Return the profiles of items, each its own only history."""
+    alone = F.array("item_index").cast(_NO_ITEMS)
+    one = items.select(
+        "item_id",
+        alone.alias("history"),
+        F.array(F.lit(1.0)).cast(_NO_FLOATS).alias("history_weights"),
+        F.array(F.lit(EVENT_TYPE_CODES["view"])).cast(_NO_CODES).alias("history_codes"),
+    )
+    return _profiles(one, "item_id", F.col("history"))
+
+
+def top_queries(interactions: DataFrame, number: int) -> DataFrame:
+    """Return the `number` most frequent normalized queries of the window (column `query`), ties in alphabetical order."""
+    counts = interactions.where("event_type = 'search' AND query IS NOT NULL").groupBy("query").count()
+    return counts.orderBy(F.desc("count"), "query").limit(number).select("query")
+
+
+def query_profiles(queries: DataFrame, vectors: DataFrame) -> DataFrame:
+    """Return the profiles of queries; `vectors` has the columns query and vector."""
+    empty = queries.join(vectors, "query").select(
+        "query",
+        F.array().cast(_NO_ITEMS).alias("history"),
+        F.array().cast(_NO_FLOATS).alias("history_weights"),
+        F.array().cast(_NO_CODES).alias("history_codes"),
+        "vector",
+    )
+    return _profiles(empty, "query", F.array().cast(_NO_ITEMS), F.col("vector"))
+
+
+def request_profiles(requests: DataFrame, items: DataFrame, vectors: DataFrame, allow_repeats: bool) -> DataFrame:
+    """Return the profiles of requests: the known items of `item_ids`, newest first, each with weight 1.
+
+    An item that stands twice keeps its newest place and counts twice. A request's query, where it has one and no
+    known item, gives the profile vector; `vectors` has the columns query and vector.
+    """
+    exploded = requests.select("request_id", F.posexplode("item_ids").alias("position", "item_id"))
+    known = exploded.join(items.select("item_id", "item_index"), "item_id")
+    merged = known.groupBy("request_id", "item_index").agg(F.max("position").alias("p"), F.count("*").alias("n"))
+    entries = F.sort_array(F.collect_list(F.struct("p", "item_index", "n")), asc=False)
+    histories = merged.groupBy("request_id").agg(entries.alias("entries"))
+    joined = requests.join(histories, "request_id", "left").join(vectors, "query", "left")
+    history = F.coalesce("entries.item_index", F.array().cast(_NO_ITEMS))
+    ready = joined.select(
+        "request_id",
+        history.alias("history"),
+        F.coalesce(F.col("entries.n").cast(_NO_FLOATS), F.array().cast(_NO_FLOATS)).alias("history_weights"),
+        F.transform(history, lambda _: F.lit(EVENT_TYPE_CODES["view"])).cast(_NO_CODES).alias("history_codes"),
+        F.when(F.size(history) == 0, F.col("vector")).alias("vector"),
+    )
+    seen = F.array().cast(_NO_ITEMS) if allow_repeats else F.col("history")
+    return _profiles(ready, "request_id", seen, F.col("vector"))
+
+
+def _profiles(frame: DataFrame, key: str, seen: Column, vector: Column | None = None) -> DataFrame:
+    own = F.lit(None) if vector is None else vector
+    return frame.select(
+        F.col(key).alias("key"),
+        F.col("history").cast(_NO_ITEMS).alias("history"),
+        "history_weights",
+        "history_codes",
+        seen.alias("seen"),
+        own.cast(_NO_FLOATS).alias("vector"),
+    )

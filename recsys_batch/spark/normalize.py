@@ -1,0 +1,48 @@
+"""The rules of `recsys_batch.rules.text` as column functions."""
+
+import pyarrow as pa
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, StringType
+
+from recsys_batch.rules.text import IdCase, canonicalize_ids, clean_text, normalize_query
+
+
+def canonical_id(column: str, case: IdCase) -> Column:
+    """Return the canonical form of an id column (`rules.text.canonicalize_ids`)."""
+
+    @F.arrow_udf(StringType())  # type: ignore[untyped-decorator]
+    def canonicalize(ids: pa.Array) -> pa.Array:
+        return canonicalize_ids(ids, case)
+
+    return canonicalize(F.col(column))  # type: ignore[no-any-return]
+
+
+@F.arrow_udf(StringType())  # type: ignore[untyped-decorator]
+def normalized_query(queries: pa.Array) -> pa.Array:
+    """Normalize a query column (`rules.text.normalize_query`)."""
+    return pa.array([normalize_query(query) for query in queries.to_pylist()], pa.string())
+
+
+@F.arrow_udf(StringType())  # type: ignore[untyped-decorator]
+def cleaned(texts: pa.Array) -> pa.Array:
+    """Clean a column of catalog text (`rules.text.clean_text`)."""
+    return pa.array([clean_text(text) or None for text in texts.to_pylist()], pa.string())
+
+
+def canonical_list(column: str, case: IdCase) -> Column:
+    """Return a list-of-ids column in canonical form, null and blank ids left out."""
+
+    @F.arrow_udf(ArrayType(StringType()))  # type: ignore[untyped-decorator]
+    def canonicalize(lists: pa.Array) -> pa.Array:
+        values = lists.to_pylist()
+        flat = canonicalize_ids(pa.array([v for row in values for v in row or ()], pa.string()), case).to_pylist()
+        at = 0
+        made = []
+        for row in values:
+            size = len(row or ())
+            made.append([v for v in flat[at : at + size] if v is not None])
+            at += size
+        return pa.array(made, pa.list_(pa.string()))
+
+    return canonicalize(F.col(column)).alias(column)  # type: ignore[no-any-return]

@@ -1,0 +1,84 @@
+"""Gates: the invariants of the published tables, measured on the staged rows as read back from the lake."""
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.columns import Lists
+from recsys_batch.contracts.gates import Check, at_least, at_most
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What one staged list table is held against."""
+
+    table: str
+    top_n: int
+    min_full_share: float
+    keys: DataFrame
+    """Column `key`: everyone who must have a list."""
+    forbidden: DataFrame | None
+    """Columns `key`, `item`: pairs that must not be recommended (already bought); None where repeats are allowed."""
+    min_coverage: float = 1.0
+    max_fallback_share: float = 1.0
+
+
+def check_lists(staged: DataFrame, items: DataFrame, expected: Expectation) -> list[Check]:
+    """Measure every invariant of one staged table; `items` is the catalog with item_id and eligible."""
+    table = expected.table
+    rows = staged.withColumnsRenamed({Lists.ITEM[table]: "item", Lists.KEY[table]: "key"})
+    if table == "similar_items":  # its key is named as the other tables' item
+        rows = staged.select(F.col("item_id").alias("key"), F.col("similar_item_id").alias("item"), "rank", "score", "sources", "reason")
+    lists = _measure_lists(rows, items, expected.top_n)
+    covered = expected.keys.join(rows.select("key").distinct(), "key", "left_anti").count()
+    num_keys = expected.keys.count()
+    num_lists = int(lists["lists"])
+    checks = [
+        at_least(table, "lists", num_lists, 1),
+        at_least(table, "full_list_share", lists["full"] / max(num_lists, 1), expected.min_full_share),
+        at_least(table, "key_coverage", 1 - covered / max(num_keys, 1), expected.min_coverage),
+        at_most(table, "lists_with_gaps_in_rank", lists["gaps"], 0),
+        at_most(table, "lists_longer_than_n", lists["longer"], 0),
+        at_most(table, "lists_with_duplicate_items", lists["duplicated"], 0),
+        at_most(table, "scores_not_finite", lists["not_finite"], 0),
+        at_most(table, "scores_rising_with_rank", lists["rising"], 0),
+        at_most(table, "items_not_eligible", lists["not_eligible"], 0),
+        at_most(table, "rows_without_reason", lists["unexplained"], 0),
+        at_most(table, "popularity_only_share", lists["fallback"] / max(num_lists, 1), expected.max_fallback_share, "warn"),
+    ]
+    if expected.forbidden is not None:
+        repeats = rows.join(expected.forbidden, ["key", "item"], "left_semi").count()
+        checks.append(at_most(table, "items_already_bought", repeats, 0))
+    return checks
+
+
+def _measure_lists(rows: DataFrame, items: DataFrame, top_n: int) -> dict[str, float]:
+    """Measure everything that one pass over the rows, grouped by list, can tell."""
+    eligible = items.where("eligible").select(F.col("item_id").alias("item"), F.lit(True).alias("eligible"))
+    previous = F.lag("score").over(Window.partitionBy("key").orderBy("rank"))
+    finite = F.col("score").isNotNull() & ~F.isnan("score") & (F.abs("score") != float("inf"))
+    marked = rows.join(eligible, "item", "left").withColumn("rising", F.coalesce(F.col("score") > previous, F.lit(False)))
+    per_list = marked.groupBy("key").agg(
+        F.count("*").alias("n"),
+        F.max("rank").alias("last"),
+        F.min("rank").alias("first"),
+        F.countDistinct("rank").alias("ranks"),
+        F.countDistinct("item").alias("items"),
+        F.sum((~finite).cast("int")).alias("not_finite"),
+        F.sum(F.col("rising").cast("int")).alias("rising"),
+        F.sum(F.col("eligible").isNull().cast("int")).alias("not_eligible"),
+        F.sum((F.coalesce(F.length("reason.text"), F.lit(0)) == 0).cast("int")).alias("unexplained"),
+        F.max((F.array_join("sources", ",") != "popularity").cast("int")).alias("personal"),
+    )
+    dense = (F.col("first") == 1) & (F.col("last") == F.col("n")) & (F.col("ranks") == F.col("n"))
+    totals = per_list.agg(
+        F.count("*").alias("lists"),
+        F.sum((F.col("n") == top_n).cast("int")).alias("full"),
+        F.sum((F.col("n") > top_n).cast("int")).alias("longer"),
+        F.sum((~dense).cast("int")).alias("gaps"),
+        F.sum((F.col("items") < F.col("n")).cast("int")).alias("duplicated"),
+        *(F.sum(c).alias(c) for c in ("not_finite", "rising", "not_eligible", "unexplained")),
+        F.sum(1 - F.col("personal")).alias("fallback"),
+    )
+    return {name: float(value or 0) for name, value in totals.first().asDict().items()}  # type: ignore[union-attr]

@@ -1,0 +1,48 @@
+"""Reviews and requests: raw rows get one status each."""
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.columns import Inputs
+from recsys_batch.rules.text import IdCase
+from recsys_batch.spark.normalize import canonical_id, canonical_list, cleaned, normalized_query
+from recsys_batch.spark.quarantine import FILTERED, STATUS, USED
+from recsys_batch.spark.sources import KEPT
+
+
+def classify_reviews(reviews: DataFrame, items: DataFrame, case: IdCase) -> DataFrame:
+    """Give every raw review a `status`."""
+    canonical = reviews.select(
+        canonical_id("item_id", case).alias("item_id"),
+        canonical_id("user_id", case).alias("user_id"),
+        "rating",
+        cleaned("text").alias("text"),
+        "review_time",
+        KEPT,
+    )
+    known = items.select("item_id", F.lit(True).alias("_known"))
+    status = (
+        F.when(~F.col(KEPT), FILTERED)
+        .when(F.col("item_id").isNull(), "missing_item_id")
+        .when(F.col("text").isNull(), "missing_text")
+        .when(F.col("_known").isNull(), "unknown_item")
+        .otherwise(USED)
+    )
+    return canonical.join(known, "item_id", "left").withColumn(STATUS, status).drop(KEPT, "_known")
+
+
+def classify_requests(requests: DataFrame, case: IdCase) -> DataFrame:
+    """Give every raw request a `status`; of rows with one request_id the first in the order of their columns is used."""
+    columns = list(Inputs.TYPES["requests"])
+    canonical = requests.select(
+        canonical_id("request_id", "keep").alias("request_id"), canonical_list("item_ids", case), normalized_query("query").alias("query"), KEPT
+    )
+    empty = (F.coalesce(F.size("item_ids"), F.lit(0)) <= 0) & F.col("query").isNull()
+    fault = F.when(~F.col(KEPT), FILTERED).when(F.col("request_id").isNull(), "missing_request_id").when(empty, "empty_request")
+    copies = Window.partitionBy(STATUS, "request_id").orderBy(*columns)
+    return (
+        canonical.withColumn(STATUS, fault)
+        .withColumn("_copy", F.row_number().over(copies))
+        .withColumn(STATUS, F.coalesce(STATUS, F.when(F.col("_copy") > 1, "duplicate").otherwise(USED)))
+        .select(*columns, STATUS)
+    )

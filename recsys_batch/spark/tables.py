@@ -1,0 +1,75 @@
+"""The lake: Delta tables by name below one root, written so that doing it twice equals doing it once."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+
+from recsys_batch.spark.files import absolute_uri
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The tables below `root`, a folder or URI that every node sees."""
+
+    spark: SparkSession
+    root: str
+
+    @classmethod
+    def at(cls, spark: SparkSession, root: str) -> "Lake":
+        """Open the lake at `root`, relative to the driver's working directory where it has no scheme."""
+        return cls(spark, absolute_uri(root).rstrip("/"))
+
+    def path(self, name: str) -> str:
+        """Return the URI of a table or folder."""
+        return f"{self.root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Whether the table has a Delta log."""
+        return DeltaTable.isDeltaTable(self.spark, self.path(name))
+
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """Return the table's rows, as of `version` where one is given."""
+        reader = self.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.path(name))
+
+    def read_ds(self, name: str, ds: date) -> DataFrame:
+        """Return the rows of one business date."""
+        return self.read(name).where(f"ds = DATE'{ds.isoformat()}'")
+
+    def ensure(self, name: str, ddl: str, partition_by: tuple[str, ...] = ()) -> None:
+        """Create the empty table where it does not exist."""
+        if not self.exists(name):
+            empty = self.spark.createDataFrame([], ddl)
+            empty.write.format("delta").mode("ignore").partitionBy(*partition_by).save(self.path(name))
+
+    def replace_slice(
+        self, name: str, frame: DataFrame, predicate: str, partition_by: tuple[str, ...], txn: str = ""
+    ) -> None:
+        """Replace the rows that `predicate` selects with `frame` in one commit; other rows stay.
+
+        With `txn` a second call of that name changes nothing, which makes a rolled-forward publication harmless.
+        """
+        writer = frame.write.format("delta").mode("overwrite").option("replaceWhere", predicate)
+        writer = writer.partitionBy(*partition_by).option("mergeSchema", "true")
+        if txn:
+            writer = writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn)
+        writer.save(self.path(name))
+
+    def replace_ds(self, name: str, frame: DataFrame, ds: date, txn: str = "") -> None:
+        """Replace one business date; `frame` must have the column ds."""
+        self.replace_slice(name, frame, f"ds = DATE'{ds.isoformat()}'", ("ds",), txn)
+
+    def append_once(self, name: str, frame: DataFrame, txn: str) -> None:
+        """Append rows; a second call with the same `txn` appends nothing."""
+        writer = frame.write.format("delta").mode("append")
+        writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn).save(self.path(name))
+
+    def version_written_by(self, name: str, txn: str) -> int:
+        """Return the version of the commit that carries `txn`, else the latest version."""
+        history = DeltaTable.forPath(self.spark, self.path(name)).history()
+        rows = history.select("version", "userMetadata").collect()
+        return int(max((row.version for row in rows if row.userMetadata == txn), default=max(r.version for r in rows)))

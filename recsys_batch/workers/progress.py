@@ -1,0 +1,51 @@
+"""Progress and counters of a running task, in a small file that the driver reads while the stage runs.
+
+Spark reports accumulators only when a task ends, and one encoding task may run for an hour.
+"""
+
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+
+import pyarrow.fs as pafs
+
+from recsys_batch.contracts.task import current_task
+
+_SECONDS_BETWEEN_WRITES = 2.0
+
+
+def worker_id() -> str:
+    """Return the name of this worker process: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@dataclass
+class ProgressFile:
+    """Writes `{rows, seconds, ...}` of this task to `<folder>/<partition>.json`; a retried task overwrites its own."""
+
+    folder: str
+    rows: int = 0
+    counters: dict[str, float] = field(default_factory=dict)
+    _started: float = field(default_factory=time.monotonic)
+    _written: float = 0.0
+
+    def advance(self, rows: int, **counters: float) -> None:
+        """Add to the row count, set the counters, and write where the last write is some seconds past."""
+        self.rows += rows
+        self.counters.update(counters)
+        if time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES:
+            self.write()
+
+    def write(self) -> None:
+        """Write the file now."""
+        self._written = time.monotonic()
+        state = {"rows": self.rows, "seconds": self._written - self._started, "worker": worker_id(), **self.counters}
+        system, folder = pafs.FileSystem.from_uri(self.folder)
+        system.create_dir(folder, recursive=True)
+        name = f"{folder}/{current_task().partition:05d}.json"
+        # A reader must never see half a file, so it is moved into place.
+        with system.open_output_stream(f"{name}.part") as stream:
+            stream.write(json.dumps(state).encode())
+        system.move(f"{name}.part", name)

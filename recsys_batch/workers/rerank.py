@@ -1,0 +1,119 @@
+"""Reranks: caps, dense ranks, the sources and a reason for every row that a shopper may see."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from recsys_batch.contracts.columns import CANDIDATE_SOURCES, CONTENT, COVISITATION, EVENT_TYPES, POPULARITY
+from recsys_batch.contracts.config import Rerank
+from recsys_batch.contracts.schemas import RANKED
+from recsys_batch.rules.reasons import ListKind, explain
+from recsys_batch.rules.rerank import select_top
+from recsys_batch.workers.item_index import ItemIndex, read_item_index
+from recsys_batch.workers.progress import ProgressFile
+from recsys_batch.workers.ragged import Ragged
+
+_SOURCES_OF_BITS = [
+    [source for bit, source in enumerate(CANDIDATE_SOURCES) if bits >> bit & 1]
+    for bits in range(1 << len(CANDIDATE_SOURCES))
+]
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """One row of `schemas.SCORED` as arrays: C candidates, best first, and H history items, newest first."""
+
+    key: str
+    items_C: np.ndarray
+    proposed_C: np.ndarray
+    scores_C: np.ndarray
+    main_source_C: np.ndarray
+    history_H: np.ndarray
+    weights_H: np.ndarray
+    codes_H: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Anchor:
+    """What explains a row: the source of most of its score and the history item behind it, if any."""
+
+    source: str
+    item_id: str | None = None
+    title: str = ""
+    event_type: str = ""
+
+
+@dataclass(frozen=True)
+class RerankCandidates:
+    """`schemas.SCORED` -> `schemas.RANKED`, up to `rerank.top_n` rows a profile."""
+
+    index_folder: str
+    list_kind: ListKind
+    config: Rerank
+    progress_folder: str
+    output_schema: pa.Schema = field(default=RANKED, repr=False)
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Rerank the partition's profiles; one without candidates yields no row, which the gates see."""
+        progress = ProgressFile(self.progress_folder)
+        over_cap = 0
+        for batch in batches:
+            index = read_item_index(self.index_folder)
+            rows: list[dict[str, object]] = []
+            for profile in _profiles(batch):
+                over_cap += self._rerank(index, profile, rows)
+            yield pa.RecordBatch.from_pylist(rows, schema=RANKED)
+            progress.advance(batch.num_rows, over_cap=over_cap)
+        progress.write()
+
+    def _rerank(self, index: ItemIndex, profile: _Profile, rows: list[dict[str, object]]) -> int:
+        """Append one profile's list to `rows`; return how many of its items are over the category cap."""
+        categories_C = index.category_codes_I[profile.items_C]
+        selection = select_top(categories_C, self.config.top_n, self.config.category_cap)
+        anchors = self._anchors(index, profile, selection.positions)
+        for rank, (position, anchor) in enumerate(zip(selection.positions, anchors, strict=True), 1):
+            kind, text = explain(self.list_kind, anchor.source, anchor.title, anchor.event_type)
+            rows.append(
+                {
+                    "key": profile.key,
+                    "rank": rank,
+                    "item": index.item_ids[profile.items_C[position]].as_py(),
+                    "score": float(profile.scores_C[position]),
+                    "sources": _SOURCES_OF_BITS[profile.proposed_C[position]],
+                    "reason": {"kind": kind, "anchor": anchor.item_id, "text": text},
+                }
+            )
+        return selection.num_over_cap
+
+    def _anchors(self, index: ItemIndex, profile: _Profile, positions_N: np.ndarray) -> list[_Anchor]:
+        """Name for each listed item the history item that pulled it in most, by the source of most of its score."""
+        sources = [CANDIDATE_SOURCES[s] for s in profile.main_source_C[positions_N]]
+        if self.list_kind == "query":
+            return [_Anchor(s) if s == POPULARITY else _Anchor(s, profile.key, profile.key) for s in sources]
+        if not profile.history_H.size:
+            return [_Anchor(POPULARITY)] * len(sources)
+        items_N, history_H = profile.items_C[positions_N], profile.history_H
+        pulls_NH = {
+            CONTENT: index.vectors_ID[items_N] @ index.vectors_ID[history_H].T * profile.weights_H,
+            COVISITATION: index.neighbors_II[history_H][:, items_N].toarray().T * profile.weights_H,
+        }
+        return [
+            _Anchor(source) if source == POPULARITY else _anchor_at(index, profile, source, int(pulls_NH[source][n].argmax()))
+            for n, source in enumerate(sources)
+        ]
+
+
+def _anchor_at(index: ItemIndex, profile: _Profile, source: str, place: int) -> _Anchor:
+    item = int(profile.history_H[place])
+    event_type = EVENT_TYPES[profile.codes_H[place]]
+    return _Anchor(source, index.item_ids[item].as_py(), index.titles[item].as_py(), event_type)
+
+
+def _profiles(batch: pa.RecordBatch) -> Iterator[_Profile]:
+    kinds = {"items": np.int64, "proposed": np.int64, "scores": np.float32, "main_source": np.int64}
+    kinds |= {"history": np.int64, "history_weights": np.float32, "history_codes": np.int64}
+    lists = [Ragged.from_arrow(batch.column(name), kind) for name, kind in kinds.items()]
+    for row, key in enumerate(batch.column("key").to_pylist()):
+        yield _Profile(key, *(column[row] for column in lists))

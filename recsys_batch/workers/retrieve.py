@@ -1,0 +1,163 @@
+"""Candidate generation: every source proposes its exact top-K, then every source scores all that was proposed.
+
+Seen and ineligible items are masked before a source selects, so nobody over-fetches.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import scipy.sparse as sp
+import torch
+
+from recsys_batch.contracts.columns import CANDIDATE_SOURCES, CONTENT, COVISITATION, POPULARITY
+from recsys_batch.contracts.config import Retrieve
+from recsys_batch.contracts.schemas import CANDIDATES
+from recsys_batch.contracts.task import current_task
+from recsys_batch.nn.topk import ItemBlock, SeenItems, exact_topk
+from recsys_batch.rules.blend import rank_order
+from recsys_batch.workers.item_index import ItemIndex, read_item_index
+from recsys_batch.workers.models import choose_device
+from recsys_batch.workers.progress import ProgressFile
+from recsys_batch.workers.ragged import Ragged, to_list_array, windows
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+_BIT = {source: 1 << bit for bit, source in enumerate(CANDIDATE_SOURCES)}
+
+
+@dataclass(frozen=True)
+class RetrieveCandidates:
+    """`schemas.PROFILES` -> `schemas.CANDIDATES`, one row a profile."""
+
+    index_folder: str
+    config: Retrieve
+    device: str
+    num_threads: int
+    progress_folder: str
+    output_schema: pa.Schema = field(default=CANDIDATES, repr=False)
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Generate candidates for the partition's profiles, a block at a time."""
+        torch.set_num_threads(self.num_threads or current_task().cpus)
+        progress = ProgressFile(self.progress_folder)
+        for window in windows(batches, self.config.profile_block):
+            yield self._retrieve(read_item_index(self.index_folder), window)
+            progress.advance(window.num_rows)
+        progress.write()
+
+    def _retrieve(self, index: ItemIndex, profiles: pa.RecordBatch) -> pa.RecordBatch:
+        history = Ragged.from_arrow(profiles.column("history"), np.int64)
+        seen = Ragged.from_arrow(profiles.column("seen"), np.int64)
+        weights = self._decayed(history, Ragged.from_arrow(profiles.column("history_weights"), np.float32))
+        own_vectors = Ragged.from_arrow(profiles.column("vector"), np.float32)
+        vectors_PD = profile_vectors(index, history, weights, own_vectors)
+        content_P = self._content(index, vectors_PD, seen)
+        history_PI = _to_csr(history, weights, index.num_items)
+        covisits_PI = (history_PI @ index.neighbors_II).tocsr()
+        covisits_PI.sort_indices()
+        popular = rank_order(index.popularity_I, np.arange(index.num_items))
+        popular = popular[index.eligible_I[popular] & (index.popularity_I[popular] > 0)]
+        rows = [
+            self._union(index, row, content_P[row], covisits_PI, popular, seen[row]) for row in range(profiles.num_rows)
+        ]
+        items = [row[0] for row in rows]
+        scores = [
+            self._score_content(index, vectors_PD[row], history[row], weights[row], items[row]) for row in range(len(rows))
+        ]
+        columns = {
+            "items": to_list_array(items, pa.int32()),
+            "proposed": to_list_array([row[1] for row in rows], pa.int8()),
+            CONTENT: to_list_array(scores, pa.float32()),
+            COVISITATION: to_list_array([row[2] for row in rows], pa.float32()),
+            POPULARITY: to_list_array([index.popularity_I[i] for i in items], pa.float32()),
+            "history_weights": pa.ListArray.from_arrays(pa.array(weights.starts.astype(np.int32)), pa.array(weights.values)),
+        }
+        return pa.record_batch([columns[n] if n in columns else profiles.column(n) for n in CANDIDATES.names], schema=CANDIDATES)
+
+    def _decayed(self, history: Ragged, weights: Ragged) -> Ragged:
+        """Weigh the history by place too: newest first, halved every `position_half_life` places."""
+        places = np.arange(history.values.size) - np.repeat(history.starts[:-1], np.diff(history.starts))
+        decay = np.power(0.5, places / self.config.position_half_life)
+        return Ragged((weights.values * decay).astype(np.float32), weights.starts)
+
+    def _content(self, index: ItemIndex, vectors_PD: FloatArray, seen: Ragged) -> list[IntArray]:
+        """Return each profile's nearest eligible unseen items; none for a profile without a vector."""
+        device = choose_device(self.device)
+        found_PK = exact_topk(
+            torch.from_numpy(vectors_PD).to(device),
+            item_blocks(index, self.config.item_block, device),
+            self.config.content.candidates,
+            SeenItems.from_lists([seen[row] for row in range(len(seen))]),
+        ).indices_QK.cpu().numpy()
+        blank_P = ~vectors_PD.any(axis=1)
+        return [row[row >= 0] if not blank else row[:0] for row, blank in zip(found_PK, blank_P, strict=True)]
+
+    def _union(
+        self, index: ItemIndex, row: int, content: IntArray, covisits_PI: sp.csr_matrix, popular: IntArray, seen: IntArray
+    ) -> tuple[IntArray, IntArray, FloatArray]:
+        """Return the profile's candidates in item order, who proposed each, and their co-visitation scores."""
+        neighbors = covisits_PI.indices[covisits_PI.indptr[row] : covisits_PI.indptr[row + 1]].astype(np.int64)
+        strengths = covisits_PI.data[covisits_PI.indptr[row] : covisits_PI.indptr[row + 1]].astype(np.float32)
+        allowed = index.eligible_I[neighbors] & ~np.isin(neighbors, seen)
+        open_neighbors, open_strengths = neighbors[allowed], strengths[allowed]
+        best = open_neighbors[rank_order(open_strengths, open_neighbors)[: self.config.covisitation.candidates]]
+        wanted = self.config.popularity.candidates
+        # Among the first `wanted` + |seen| popular items at most |seen| are masked, so this prefix is exact.
+        head = popular[: wanted + seen.size]
+        head = head[~np.isin(head, seen)][:wanted]
+        items = np.unique(np.concatenate([content, best, head]))
+        proposed = np.zeros(items.size, dtype=np.int64)
+        for source, chosen in ((CONTENT, content), (COVISITATION, best), (POPULARITY, head)):
+            proposed[np.searchsorted(items, chosen)] |= _BIT[source]
+        covisits = np.zeros(items.size, dtype=np.float32)
+        if neighbors.size:
+            at = np.minimum(np.searchsorted(neighbors, items), neighbors.size - 1)
+            covisits = np.where(neighbors[at] == items, strengths[at], np.float32(0))
+        return items, proposed, covisits
+
+    def _score_content(
+        self, index: ItemIndex, vector_D: FloatArray, history: IntArray, weights: FloatArray, items: IntArray
+    ) -> FloatArray:
+        """Return the content score of every candidate, by the mode and sharpness of the config."""
+        content = self.config.content
+        if content.mode == "mean" or not history.size:
+            scores = np.maximum(index.vectors_ID[items] @ vector_D, 0.0)
+            return (scores**content.sharpness).astype(np.float32)
+        similarities_CH = np.maximum(index.vectors_ID[items] @ index.vectors_ID[history].T, 0.0)
+        return ((similarities_CH**content.sharpness) @ weights).astype(np.float32)
+
+
+def profile_vectors(index: ItemIndex, history: Ragged, weights: Ragged, own: Ragged) -> FloatArray:
+    """Return unit profile vectors (P, D): the profile's own (a query's), else the weighted mean of its history's.
+
+    A profile with neither has zeros.
+    """
+    num_profiles = len(history)
+    vectors_PD = np.zeros((num_profiles, index.vectors_ID.shape[1]), dtype=np.float32)
+    for row in range(num_profiles):
+        if own[row].size:
+            vectors_PD[row] = own[row]
+        elif history[row].size:
+            vectors_PD[row] = weights[row] @ index.vectors_ID[history[row]]
+    norms_P1 = np.linalg.norm(vectors_PD, axis=1, keepdims=True)
+    return np.divide(vectors_PD, norms_P1, out=np.zeros_like(vectors_PD), where=norms_P1 > 0)
+
+
+def item_blocks(index: ItemIndex, block: int, device: str) -> Iterator[ItemBlock]:
+    """Yield the catalog in blocks of consecutive items."""
+    for start in range(0, index.num_items, block):
+        stop = min(start + block, index.num_items)
+        yield ItemBlock(
+            offset=start,
+            vectors_BD=torch.from_numpy(index.vectors_ID[start:stop]).to(device),
+            eligible_B=torch.from_numpy(index.eligible_I[start:stop].copy()).to(device),
+        )
+
+
+def _to_csr(history: Ragged, weights: Ragged, num_items: int) -> sp.csr_matrix:
+    return sp.csr_matrix(
+        (weights.values.astype(np.float64), history.values, history.starts), shape=(len(history), num_items)
+    )

