@@ -125,6 +125,8 @@ class Content(Block):
     """Candidates by exact cosine similarity to the profile vector."""
 
     weight: float = 0.8
+    weight_in_similar_items: float = 2.0
+    """Weight in `similar_items`, where likeness says more than being bought together."""
     calibration: Literal["none", "max", "zscore"] = "none"
     candidates: int = Field(200, ge=1)
     sharpness: float = Field(2.0, gt=0)

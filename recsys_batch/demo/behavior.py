@@ -1,10 +1,11 @@
 """What users do in their sessions: the honest event log, before any dirt."""
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from recsys_batch.demo.catalog import Catalog
+from recsys_batch.demo.catalog import VOCABULARIES, Catalog
 from recsys_batch.demo.dirt import BOT_VIEWS, RESELLER_PURCHASES, plant
 from recsys_batch.demo.draws import BoolArray, FloatArray, IntArray, integers, normal, uniform
 from recsys_batch.demo.eventrows import (
@@ -36,6 +37,13 @@ UNFAVORITE_RATE: Final = 0.15  # of favorites
 RETURN_RATE: Final = 0.06  # of purchases
 RATING_RATE: Final = 0.35  # of purchases
 VIEW_RATE: Final = 0.95  # of clicks
+
+# What is used up and bought again: tea and snacks, care, candles, treats. Of anything else people buy one.
+CONSUMABLE_LEAVES: Final = tuple(
+    place
+    for place, leaf in enumerate(VOCABULARIES[0].leaves)
+    if leaf.department in ("food", "beauty") or leaf.key in ("home.candles", "pet.treats", "garden.seeds")
+)
 
 BOT_GAP_MS: Final = 7000
 _VIEWS_PER_BOT_SESSION: Final = 200
@@ -102,9 +110,9 @@ def draw_people_events(spec: ShopSpec, catalog: Catalog, tastes: Tastes) -> Even
     sessions = draw_sessions(spec, tastes)
     pages = draw_pages(spec, catalog, tastes, sessions)
     log = _Log(spec, sessions, pages.item)
-    clicked, viewed, clicked_at = _add_visit(spec, log, sessions, pages)
-    bought, bought_at = _add_orders(spec, log, sessions, pages, viewed, clicked_at)
-    _add_aftermath(spec, log, catalog, sessions, pages, bought, bought_at)
+    viewed, clicked_at = _add_visit(spec, log, sessions, pages)
+    orders = _add_orders(spec, log, catalog, sessions, pages, viewed, clicked_at)
+    _add_aftermath(spec, log, catalog, sessions, pages, orders)
     rows = log.rows()
     return rows.take(~np.isin(rows.user, tastes.user[(tastes.account == BOT) | (tastes.account == RESELLER)]))
 
@@ -119,8 +127,8 @@ def _sigmoid(values: FloatArray) -> FloatArray:
     return result
 
 
-def _add_visit(spec: ShopSpec, log: _Log, sessions: Sessions, pages: Pages) -> tuple[BoolArray, BoolArray, IntArray]:
-    """Add search, impressions, clicks, views and favorites; return clicks, views and their times."""
+def _add_visit(spec: ShopSpec, log: _Log, sessions: Sessions, pages: Pages) -> tuple[BoolArray, IntArray]:
+    """Add search, impressions, clicks, views and favorites; return the views and when their clicks came."""
     slots = np.arange(pages.item.shape[1], dtype=np.int64)[None, :]
     start = sessions.start[:, None] + 0 * slots
     searches = (sessions.kind == SEARCH_SESSION)[:, None] & (slots == 0)
@@ -140,12 +148,27 @@ def _add_visit(spec: ShopSpec, log: _Log, sessions: Sessions, pages: Pages) -> t
     log.add(FAVORITE, favorite, clicked_at + 9000)
     regrets = favorite & (_cells(spec, sessions, pages, "event/unfavorite") < UNFAVORITE_RATE)
     log.add(UNFAVORITE, regrets, clicked_at + _days(spec, sessions, pages, "event/regret", 1, 20), visit=False)
-    return clicked, viewed, clicked_at
+    return viewed, clicked_at
+
+
+@dataclass(frozen=True)
+class _Orders:
+    """Purchases: sessions x slots."""
+
+    bought: BoolArray
+    time: IntArray
+    quantity: IntArray
 
 
 def _add_orders(
-    spec: ShopSpec, log: _Log, sessions: Sessions, pages: Pages, viewed: BoolArray, clicked_at: IntArray
-) -> tuple[BoolArray, IntArray]:
+    spec: ShopSpec,
+    log: _Log,
+    catalog: Catalog,
+    sessions: Sessions,
+    pages: Pages,
+    viewed: BoolArray,
+    clicked_at: IntArray,
+) -> _Orders:
     """Add carts and purchases; all that a visit buys is bought at its end."""
     wanted = _cells(spec, sessions, pages, "event/cart") < _sigmoid(CART_BIAS + 0.7 * pages.appeal)
     carted = viewed & wanted
@@ -155,30 +178,38 @@ def _add_orders(
     bought = carted & (_cells(spec, sessions, pages, "event/purchase") < PURCHASE_RATE)
     checkout = (clicked_at * carted).max(axis=1) + 60_000
     checkout += integers(spec.seed, "event/checkout", 120_000, sessions.user, sessions.number)
-    bought_at = np.broadcast_to(checkout[:, None], bought.shape)
-    log.add(PURCHASE, bought, bought_at, quantity=quantity)
-    return bought, bought_at
+    time = np.broadcast_to(checkout[:, None], bought.shape)
+    bought = _drop_repeats(catalog, sessions, pages, bought, time)
+    log.add(PURCHASE, bought, time, quantity=quantity)
+    return _Orders(bought, time, quantity)
+
+
+def _drop_repeats(catalog: Catalog, sessions: Sessions, pages: Pages, bought: BoolArray, time: IntArray) -> BoolArray:
+    """Keep a user's first purchase of an item; only what is used up is bought again."""
+    place, slot = np.nonzero(bought)
+    user, item = sessions.user[place], pages.item[place, slot]
+    order = np.lexsort((time[place, slot], item, user))
+    again = np.zeros(len(order), dtype=np.bool_)
+    again[order[1:]] = (user[order[1:]] == user[order[:-1]]) & (item[order[1:]] == item[order[:-1]])
+    again &= ~np.isin(catalog.leaf[item], CONSUMABLE_LEAVES)
+    kept = bought.copy()
+    kept[place[again], slot[again]] = False
+    return kept
 
 
 def _add_aftermath(
-    spec: ShopSpec,
-    log: _Log,
-    catalog: Catalog,
-    sessions: Sessions,
-    pages: Pages,
-    bought: BoolArray,
-    bought_at: IntArray,
+    spec: ShopSpec, log: _Log, catalog: Catalog, sessions: Sessions, pages: Pages, orders: _Orders
 ) -> None:
     """Add ratings and returns, days after the purchase."""
-    returned = bought & (_cells(spec, sessions, pages, "event/return") < RETURN_RATE)
-    returned_at = bought_at + _days(spec, sessions, pages, "event/returned", 2, 12)
-    log.add(RETURN, returned, returned_at, quantity=np.ones_like(pages.item), visit=False)
+    returned = orders.bought & (_cells(spec, sessions, pages, "event/return") < RETURN_RATE)
+    returned_at = orders.time + _days(spec, sessions, pages, "event/returned", 2, 12)
+    log.add(RETURN, returned, returned_at, quantity=orders.quantity, visit=False)
     slots = np.arange(pages.item.shape[1])[None, :]
     mood = normal(spec.seed, "event/mood", sessions.user[:, None], sessions.number[:, None], slots)
     exact = 3.9 + 0.6 * catalog.quality[pages.item] + 0.25 * pages.appeal + 0.6 * mood - 2.2 * returned
-    rating = np.clip(np.round(exact), 1, 5)
-    rated = bought & (_cells(spec, sessions, pages, "event/rating") < RATING_RATE)
-    rated_at = bought_at + _days(spec, sessions, pages, "event/rated", 2, 10)
+    rating = np.clip(np.round(exact), 1.0, 5.0).astype(np.float64)
+    rated = orders.bought & (_cells(spec, sessions, pages, "event/rating") < RATING_RATE)
+    rated_at = orders.time + _days(spec, sessions, pages, "event/rated", 2, 10)
     log.add(RATING, rated, rated_at, rating=rating, visit=False)
 
 
@@ -209,7 +240,8 @@ def _reseller_events(spec: ShopSpec, catalog: Catalog, tastes: Tastes) -> EventR
     time = spec.start_ms + day * DAY_MS + 9 * _VISIT_MS + integers(spec.seed, "reseller/time", _VISIT_MS, user, place)
     best = np.argsort(-catalog.popularity, kind="stable")[:100]
     item = best[integers(spec.seed, "reseller/item", len(best), user, place)]
-    quantity = 12.0 * (1 + integers(spec.seed, "reseller/quantity", 5, user, place))
+    dozens = 1 + integers(spec.seed, "reseller/quantity", 5, user, place)
+    quantity = 12.0 * dozens.astype(np.float64)
     carts = _plain_rows(user, place, item, CART, time - 20_000, 0 * place, quantity)
     return concat_rows([carts, _plain_rows(user, place, item, PURCHASE, time, 0 * place, quantity)])
 

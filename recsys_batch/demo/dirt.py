@@ -4,6 +4,7 @@ Rates of one-per-event faults are shares of all events; where a fault fits only 
 fit a search), the others stay clean. Whatever is planted here is written to `truth/dirt`, except the noise in queries.
 """
 
+import re
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -58,6 +59,7 @@ RESELLER_PURCHASES: Final = 150  # each reseller, 12 to 60 pieces at a time
 EVENT_KINDS: Final = ("", *EVENT_RATES, "duplicate_click")
 CODES: Final = {name: code for code, name in enumerate(EVENT_KINDS)}
 
+_SENTENCE_END: Final = re.compile(r"(?<=\.) |(?<=。)")
 _FULL_WIDTH: Final = str.maketrans("0123456789", "０１２３４５６７８９")
 
 
@@ -129,7 +131,8 @@ def add_html(text: str, point: float) -> str:
         return f"<p>{escaped}</p>"
     if point < 0.7:
         return f'<div class="desc"><b>{escaped}</b><br/>&nbsp;</div>'
-    return "<ul><li>" + escaped.replace(". ", ".</li><li>").replace("。", "。</li><li>").removesuffix("<li>") + "</ul>"
+    sentences = _SENTENCE_END.split(escaped.strip())
+    return "<ul>" + "".join(f"<li>{sentence}</li>" for sentence in sentences if sentence) + "</ul>"
 
 
 def near_duplicate_title(title: str, point: float) -> str:

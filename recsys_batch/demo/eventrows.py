@@ -55,7 +55,7 @@ def concat_rows(parts: Sequence[EventRows]) -> EventRows:
 
 
 def pack_key(user: IntArray, session: IntArray, slot: IntArray, event_type: int) -> IntArray:
-    """Pack what identifies an event into 63 bits: 35 for the user, 16 for the session, 8 for the slot, 4 for the type."""
+    """Pack what identifies an event: 35 bits for the user, 16 for the session, 8 for the slot, 4 for the type."""
     packed: IntArray = (user << 28) | (session << 12) | (slot << 4) | event_type
     return packed
 

@@ -13,7 +13,7 @@ class ShopFolder:
         self._jvm: Any = spark._jvm
         self._path = path
         configuration = spark._jsparkSession.sessionState().newHadoopConf()
-        self._files: Any = self._jvm.org.apache.hadoop.fs.Path(path).getFileSystem(configuration)
+        self._files: Any = self._at("").getFileSystem(configuration)
 
     def _at(self, name: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(f"{self._path}/{name}" if name else self._path)

@@ -36,7 +36,7 @@ def words_of(catalog: Catalog, item: int) -> dict[str, str]:
 
 def leaf_of(catalog: Catalog, item: int) -> Leaf:
     """Return the item's leaf category in the item's language."""
-    return VOCABULARIES[catalog.domain[item]].leaves[catalog.leaf[item]]
+    return VOCABULARIES[int(catalog.domain[item])].leaves[int(catalog.leaf[item])]
 
 
 def write_title(catalog: Catalog, item: int, points: tuple[float, float]) -> str:

@@ -32,6 +32,10 @@ def choose_reviews(spec: ShopSpec, events: EventRows) -> ReviewRows:
     spoiled_time = np.isin(events.dirt, [CODES["future_timestamp"], CODES["clock_error"], CODES["exact_duplicate"]])
     rated = (events.type == RATING) & ~spoiled_time
     chosen = events.take(rated & (uniform(spec.seed, "review/written", events.key) < REVIEW_RATE))
+    # One review of an item by a user, the earliest.
+    chosen = chosen.take(np.lexsort((chosen.time, chosen.item, chosen.user)))
+    fresh = (np.diff(chosen.user, prepend=-1) != 0) | (np.diff(chosen.item, prepend=-1) != 0)
+    chosen = chosen.take(fresh)
     return ReviewRows(chosen, uniform(spec.seed, "review/anonymous", chosen.key) < ANONYMOUS_REVIEW_RATE)
 
 
@@ -57,6 +61,7 @@ def _write(catalog: Catalog, item: int, rating: float, draws: list[int]) -> str:
     english = vocabulary.domain == "en"
     gap = "\n" if draws[4] % 6 == 0 else " " if english else ""
     if draws[5] % 9 == 0 and rating >= 4:
-        filled[0] = f'"{filled[0].rstrip(".")}", says my mother.' if english else f"我妈说“{filled[0].rstrip('。')}”。"
+        said = filled[0].rstrip(".。")
+        filled[0] = f'"{said}", says my mother.' if english else f"我妈说“{said}”。"
     text = gap.join(sentence[0].upper() + sentence[1:] for sentence in filled)
     return fix_articles(text) if english else text

@@ -1,9 +1,9 @@
 """Writes a demo shop with Spark: each task makes the rows of a range of users or items, so size costs no memory."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from recsys_batch.contracts.columns import EVENT_TYPES
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.demo import tables, truth
 from recsys_batch.demo.draws import IntArray
@@ -22,7 +23,10 @@ ITEMS_PER_PARTITION: Final = 50_000
 USERS_PER_BATCH: Final = 500
 ITEMS_PER_BATCH: Final = 5_000
 MANIFEST: Final = "truth/manifest.json"
+_ROWS: Final = "rows"
 SUBFOLDERS: Final = ("items", "events", "reviews", "truth")
+
+Counts = dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,10 @@ def write_shop(
             raise ConfigError(f"{out_path}: the folder is not empty; choose another one or pass --overwrite")
         folder.delete(SUBFOLDERS)
     writer = _Writer(spark, spec, out_path)
-    rows = {}
+    found = {}
     for name, write in writer.steps().items():
         report(f"writing {name}")
-        rows[name] = write()
+        found[name] = write()
     manifest = ShopManifest(
         num_users=spec.num_users,
         num_items=spec.num_items,
@@ -87,16 +91,16 @@ def write_shop(
         start=spec.start.isoformat(),
         end=spec.end.isoformat(),
         seed=spec.seed,
-        rows=rows,
-        events_by_type=_count_by(spark.read.parquet(f"{out_path}/events"), "event_type"),
-        dirt_by_kind=_count_by(spark.read.parquet(f"{out_path}/truth/dirt"), "kind"),
+        rows={name: counts[_ROWS] for name, counts in found.items()},
+        events_by_type={name: found["events"][name] for name in EVENT_TYPES},
+        dirt_by_kind={name: found["truth/dirt"][name] for name in truth.DIRT_KINDS},
     )
     folder.write_text(MANIFEST, json.dumps(asdict(manifest), indent=2, sort_keys=True) + "\n")
     return manifest
 
 
 class _Writer:
-    """One method a table; each returns the number of rows it wrote."""
+    """One method a table; each returns the counts of what it wrote."""
 
     def __init__(self, spark: SparkSession, spec: ShopSpec, out_path: str) -> None:
         self._spark = spark
@@ -105,7 +109,7 @@ class _Writer:
         cores = spark.sparkContext.defaultParallelism
         self._user_partitions = max(min(cores, 1 + spec.num_users // 200), -(-spec.num_users // USERS_PER_PARTITION))
 
-    def steps(self) -> dict[str, Callable[[], int]]:
+    def steps(self) -> dict[str, Callable[[], Counts]]:
         """Return the tables in the order of writing."""
         return {
             "items": self._write_items,
@@ -127,52 +131,50 @@ class _Writer:
         task = RowsTask(self._spec, make, schema, ITEMS_PER_BATCH)
         return ids.mapInArrow(task, from_arrow_schema(schema))
 
-    def _write_items(self) -> int:
+    def _write_items(self) -> Counts:
         counted, rows = _observed(self._of_items(tables.make_items, tables.ITEMS_SCHEMA))
         counted.write.json(f"{self._out}/items", compression="gzip", ignoreNullFields=False)
         return rows()
 
-    def _write_events(self) -> int:
+    def _write_events(self) -> Counts:
         days = min(self._user_partitions, self._spec.num_days)
         events = self._of_users(tables.make_events, tables.EVENTS_SCHEMA).repartition(days, "day")
-        counted, rows = _observed(events.sortWithinPartitions("day", "event_time", "event_id"))
+        counted, rows = _observed(
+            events.sortWithinPartitions("day", "event_time", "event_id"), "event_type", EVENT_TYPES
+        )
         counted.write.partitionBy("day").parquet(f"{self._out}/events")
         return rows()
 
-    def _write_reviews(self) -> int:
+    def _write_reviews(self) -> Counts:
         counted, rows = _observed(self._of_users(tables.make_reviews, tables.REVIEWS_SCHEMA))
         # Quotes are doubled (RFC 4180): readers need escape='"' as well as multiLine.
         counted.write.csv(f"{self._out}/reviews", header=True, escape='"', compression="gzip")
         return rows()
 
-    def _write_truth_users(self) -> int:
+    def _write_truth_users(self) -> Counts:
         return self._write_truth(self._of_users(truth.make_users, truth.USERS_SCHEMA), "users")
 
-    def _write_truth_items(self) -> int:
+    def _write_truth_items(self) -> Counts:
         return self._write_truth(self._of_items(truth.make_items, truth.ITEMS_SCHEMA), "items")
 
-    def _write_dirt(self) -> int:
+    def _write_dirt(self) -> Counts:
         by_users = self._of_users(truth.make_user_dirt, truth.DIRT_SCHEMA)
         by_items = self._of_items(truth.make_item_dirt, truth.DIRT_SCHEMA)
-        return self._write_truth(by_items.union(by_users), "dirt")
+        return self._write_truth(by_items.union(by_users), "dirt", "kind", truth.DIRT_KINDS)
 
-    def _write_position_bias(self) -> int:
+    def _write_position_bias(self) -> Counts:
         bias = self._spark.createDataFrame(pa.Table.from_batches([truth.make_position_bias()]))
         return self._write_truth(bias.coalesce(1), "position_bias")
 
-    def _write_truth(self, frame: DataFrame, name: str) -> int:
-        counted, rows = _observed(frame)
+    def _write_truth(self, frame: DataFrame, name: str, column: str = "", values: Iterable[str] = ()) -> Counts:
+        counted, rows = _observed(frame, column, values)
         counted.write.parquet(f"{self._out}/truth/{name}")
         return rows()
 
 
-def _observed(frame: DataFrame) -> tuple[DataFrame, Callable[[], int]]:
-    """Return the frame and a function that tells, once it is written, how many rows it had."""
+def _observed(frame: DataFrame, column: str = "", values: Iterable[str] = ()) -> tuple[DataFrame, Callable[[], Counts]]:
+    """Return the frame and a function that tells, once it is written, its rows, also by the values of a column."""
     observation = Observation()
-    counted = frame.observe(observation, F.count(F.lit(1)).alias("rows"))
-    return counted, lambda: int(observation.get["rows"])
-
-
-def _count_by(frame: DataFrame, column: str) -> dict[str, int]:
-    rows: list[Any] = frame.groupBy(column).count().collect()
-    return {row[column]: row["count"] for row in rows}
+    by_value = [F.count_if(F.col(column) == value).alias(value) for value in values]
+    counted = frame.observe(observation, F.count(F.lit(1)).alias(_ROWS), *by_value)
+    return counted, lambda: observation.get

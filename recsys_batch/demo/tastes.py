@@ -1,4 +1,4 @@
-"""Who the users are: accounts, interests, languages, budgets and how often they come. Pure functions of the user index."""
+"""Who the users are: accounts, interests, languages, budgets and how often they come."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +26,7 @@ SAME_DEPARTMENT_SHARE: Final = 0.4
 DRIFT: Final = 0.25
 # Share of people who are there from the first day; the others join on a day drawn evenly from all but the last.
 FOUNDER_SHARE: Final = 0.7
-SESSIONS_LOG_MEAN: Final = 1.40
+SESSIONS_LOG_MEAN: Final = 1.25
 SESSIONS_LOG_DEVIATION: Final = 0.95
 MAX_SESSIONS: Final = 400
 _LEAVES_PER_DEPARTMENT: Final = 3

@@ -49,6 +49,8 @@ DIRT_SCHEMA: Final = pa.schema({"kind": pa.string(), "table": pa.string(), "key"
 POSITION_BIAS_SCHEMA: Final = pa.schema({"position": pa.int32(), "examination": pa.float64()})
 
 _ACCOUNT_KINDS: Final = {BOT: "bot", RESELLER: "reseller", TEST: "test_account"}
+_ANONYMOUS: Final = "anonymous_review"
+DIRT_KINDS: Final = (*EVENT_KINDS[1:], *_ACCOUNT_KINDS.values(), *ITEM_RATES, _ANONYMOUS)
 
 
 def make_users(spec: ShopSpec, users: IntArray) -> pa.RecordBatch:
@@ -113,8 +115,8 @@ def make_item_dirt(spec: ShopSpec, items: IntArray) -> pa.RecordBatch:
     catalog = build_catalog(spec)
     kinds, keys = [], []
     for kind in ITEM_RATES:
-        faulty = catalog.canonical != np.arange(len(catalog)) if kind == "near_duplicate" else None
-        chosen = items[getattr(catalog.faults, kind)[items] if faulty is None else faulty[items]]
+        faulty = catalog.canonical[items] != items if kind == "near_duplicate" else getattr(catalog.faults, kind)[items]
+        chosen = items[faulty]
         kinds += [kind] * len(chosen)
         keys += [item_name(item) for item in chosen.tolist()]
     return _dirt_rows(kinds, ["items"] * len(kinds), keys)
@@ -133,7 +135,7 @@ def make_user_dirt(spec: ShopSpec, users: IntArray) -> pa.RecordBatch:
     kinds = [EVENT_KINDS[code] for code in faulty.dirt.tolist()] + [kind for kind, _ in odd]
     keys = hex_ids(faulty.key, "e") + [name for _, name in odd]
     tables = ["events"] * len(kinds) + ["reviews"] * len(anonymous)
-    kinds += ["anonymous_review"] * len(anonymous)
+    kinds += [_ANONYMOUS] * len(anonymous)
     keys += [f"{item_name(item)}|{names[row]}" for item, row in zip(anonymous.item.tolist(), authors, strict=True)]
     return _dirt_rows(kinds, tables, keys)
 

@@ -139,7 +139,7 @@ _LEAVES: Final = (
         ("plant pot", "hanging planter", "window box", "herb planter", "raised planter"),
         (
             ("Material", ("terracotta", "galvanized steel", "fiberstone", "recycled plastic")),
-            ("Color", ("natural", "slate gray", "white", "olive")),
+            ("Color", ("sand", "slate gray", "white", "olive")),
             ("Width", ("15 cm", "25 cm", "40 cm")),
         ),
         "A {a} {product} in {b}, {c} wide, for {use}.",
@@ -178,9 +178,9 @@ _LEAVES: Final = (
         (
             ("Kind", ("organic", "heirloom", "early", "dwarf")),
             ("Pack", ("paper sachet", "gift tin", "seed tape", "grow kit")),
-            ("Amount", ("for 1 m²", "for 3 m²", "for 5 m²")),
+            ("Amount", ("1 m²", "3 m²", "5 m²")),
         ),
-        "A {b} of {a} {product}, enough {c}, for {use}.",
+        "A {b} of {a} {product}, enough for {c} and just right for {use}.",
         ("sunny beds and pots", "first-time growers", "a kitchen windowsill"),
         (
             "Sow from March to May; seedlings show in 7 to 14 days.",
@@ -212,7 +212,7 @@ _LEAVES: Final = (
         "electronics.headphones",
         "Electronics > Audio > Headphones",
         (18, 220),
-        ("wireless earbuds", "on-ear headphones", "over-ear headphones", "sports earphones", "gaming headset"),
+        ("wireless earbuds", "on-ear headphones", "over-ear headphones", "sports earphones", "gaming headphones"),
         (
             ("Feature", ("noise-canceling", "open-fit", "low-latency", "water-resistant")),
             ("Color", ("matte black", "pearl white", "forest green", "sand")),
@@ -234,7 +234,7 @@ _LEAVES: Final = (
         ("laptop stand", "phone stand", "tablet holder", "monitor riser", "headphone stand"),
         (
             ("Material", ("aluminum", "bamboo", "walnut", "powder-coated steel")),
-            ("Color", ("silver", "space gray", "natural", "matte white")),
+            ("Color", ("silver", "space gray", "champagne", "matte white")),
             ("Setup", ("fixed height", "adjustable height", "foldable")),
         ),
         "A {a} {product} in {b} ({c}) for {use}.",
@@ -348,7 +348,7 @@ _LEAVES: Final = (
         ("desk organizer", "pen holder", "letter tray", "file rack", "drawer insert"),
         (
             ("Material", ("bamboo", "felt", "steel mesh", "recycled leather")),
-            ("Color", ("gray", "natural", "black", "pastel blue")),
+            ("Color", ("gray", "oatmeal", "black", "pastel blue")),
             ("Layout", ("three compartments", "five compartments", "two tiers")),
         ),
         "A {a} {product} in {b} with {c} for {use}.",
@@ -367,7 +367,7 @@ _LEAVES: Final = (
         ("building blocks", "marble run", "train set", "stacking tower", "magnetic tiles"),
         (
             ("Material", ("wooden", "soft foam", "bioplastic", "bamboo")),
-            ("Color", ("rainbow", "pastel", "natural", "primary colors")),
+            ("Color", ("rainbow colors", "pastel colors", "natural colors", "primary colors")),
             ("Pieces", ("24 pieces", "48 pieces", "100 pieces")),
         ),
         "{a} {product} in {b} ({c}) for {use}.",
@@ -597,7 +597,7 @@ ENGLISH: Final = Vocabulary(
     leaves=_LEAVES,
     closings=(
         "A good choice as a gift.",
-        "Two-year warranty.",
+        "Free returns within 30 days.",
         "Ships in plastic-free packaging.",
         "One of our most reordered items.",
         "Designed by {brand}.",
@@ -607,7 +607,7 @@ ENGLISH: Final = Vocabulary(
         "Exactly what I was looking for.",
         "The {aspect} is better than I expected.",
         "Lovely {aspect}, and it arrived quickly.",
-        "I have used it every day for two weeks, no complaints.",
+        "Two weeks in, and no complaints.",
         "Bought the same again for my sister.",
         "Great value for the price.",
         "{brand} never lets me down.",

@@ -1,5 +1,7 @@
 """Stages `rank` and `rerank`: candidates become scored lists, scored lists become staged rows."""
 
+from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.config import Retrieve
 from recsys_batch.night.context import Run
 from recsys_batch.night.retrieve import LIST_KINDS, index_folder, list_tables
 from recsys_batch.report.progress import read_progress, watch
@@ -15,8 +17,17 @@ def rank(run: Run) -> None:
         folder = run.folder("progress", f"rank-{table}")
         candidates = run.spark.read.parquet(run.folder("candidates", table))
         with watch(folder, f"rank {table}", int(run.summary.counts.get(f"retrieve.{table}_profiles", 0))):
-            scored = map_batches(candidates, RankCandidates(run.config.retrieve, folder))
+            scored = map_batches(candidates, RankCandidates(blend_settings(run, table), folder))
             scored.write.mode("overwrite").parquet(run.folder("scored", table))
+
+
+def blend_settings(run: Run, table: str) -> Retrieve:
+    """Return the retrieval settings with the weights that hold for `table`."""
+    settings = run.config.retrieve
+    if table != Tables.SIMILAR_ITEMS:
+        return settings
+    content = settings.content.model_copy(update={"weight": settings.content.weight_in_similar_items})
+    return settings.model_copy(update={"content": content})
 
 
 def rerank(run: Run) -> None:

@@ -21,7 +21,9 @@ class Backbone(Protocol):
     max_positions: int
 
     def hidden(self, ids_T: Tensor, lengths_B: Tensor, padded_length: int) -> Tensor:
-        """Return states (T, H) on the network's device for ids (T) of texts with `lengths_B` tokens each, all int64 on CPU."""
+        """Return states (T, H) on the network's device for ids (T) of texts with `lengths_B` tokens each, all int64
+        on CPU.
+        """
 
 
 class PaddedTransformer:
@@ -30,7 +32,9 @@ class PaddedTransformer:
     def __init__(self, path: Path, device: str, dtype: torch.dtype) -> None:
         """Load the weights, silently. Raises ModelFilesError where transformers cannot."""
         from transformers import AutoModel
-        from transformers.utils import logging
+        from transformers.utils import logging as transformers_logging
+
+        logging: Any = transformers_logging
 
         verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity_error()

@@ -24,7 +24,8 @@ class Batch:
 
 
 def length_ladder(max_tokens: int) -> tuple[int, ...]:
-    """Return the padded lengths in use, ascending: 8, 16, then steps of 16, from 256 on steps of 64; the last is `max_tokens`.
+    """Return the padded lengths in use, ascending: 8, 16, then steps of 16, from 256 on steps of 64; the last is
+    `max_tokens`.
 
     Few shapes keep kernel caches warm, and attention is fastest at multiples of 16.
     Raises ValueError where `max_tokens` is not positive.
@@ -38,8 +39,9 @@ def length_ladder(max_tokens: int) -> tuple[int, ...]:
 def plan_batches(lengths: Sequence[int] | NDArray[np.int64], token_budget: int, ladder: Sequence[int]) -> list[Batch]:
     """Put every text into exactly one batch, longest first, so that a batch too large for memory shows at once.
 
-    `len(batch) * padded_length` stays within `token_budget`, except for a text that exceeds it alone. A batch ends before
-    texts of less than half its padded length, so that padding never doubles the work. Equal lengths keep the caller's order.
+    `len(batch) * padded_length` stays within `token_budget`, except for a text that exceeds it alone. A batch ends
+    before texts of less than half its padded length, so that padding never doubles the work. Equal lengths keep the
+    caller's order.
 
     Raises ValueError for a budget below 1, or a length outside 1 to the ladder's last rung.
     """

@@ -1,4 +1,6 @@
-"""The BERT and RoBERTa encoder without padding: linear layers see only real tokens, attention sees a padded view of them.
+# ruff: noqa: N815  (fields are tensors with shape suffixes too)
+"""The BERT and RoBERTa encoder without padding: linear layers see only real tokens, attention sees a padded view of
+them.
 
 Runs straight from a safetensors state dict, so a worker that only encodes imports no transformers. Inference only.
 Shapes: T tokens of all texts back to back, B texts, L padded length, H hidden width, N heads, E head width.
@@ -60,7 +62,9 @@ def supports(config: Mapping[str, Any]) -> bool:
 class PackedBert:
     """`hidden(ids, lengths, padded_length)` gives the last hidden state of every real token."""
 
-    def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str, dtype: torch.dtype) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str, dtype: torch.dtype
+    ) -> None:
         """Build from `config.json` and the checkpoint's tensors.
 
         Raises KeyError where a tensor is missing and ValueError where `supports(config)` is false.

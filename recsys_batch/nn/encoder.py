@@ -5,9 +5,11 @@ Knows nothing of tables, caches or processes: strings in, a float32 array out.
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,11 +23,12 @@ from recsys_batch.nn.batching import Batch, length_ladder, plan_batches
 from recsys_batch.nn.model_files import fingerprint_model
 from recsys_batch.nn.models import resolve_model
 from recsys_batch.nn.pooling import PoolingName, pool, read_pooling
+from recsys_batch.nn.threads import side_by_side
 from recsys_batch.nn.tokenizing import Tokenizer
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CPU_BATCH_BYTES_A_COLUMN = 8192
-_MODELS_FINGERPRINT_VERSION = "encoder-1"
+_FINGERPRINT_VERSION = "encoder-1"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ class EncoderSettings:
     def __post_init__(self) -> None:
         """Raise ValueError for a value outside its range, naming field and value."""
         if self.max_tokens < 1 or self.token_budget < 1:
-            raise ValueError(f"max_tokens ({self.max_tokens}) and token_budget ({self.token_budget}) must be at least 1")
+            raise ValueError(
+                f"max_tokens ({self.max_tokens}) and token_budget ({self.token_budget}) must be at least 1"
+            )
         if self.dtype not in _DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, not {self.dtype!r}")
         if self.pooling not in ("auto", "mean", "cls", "last"):
@@ -69,7 +74,11 @@ class EncoderSettings:
         for name in ("model", "revision", "token_budget"):
             del settings[name]
         settings["pooling"] = _pooling_of(self, path)
-        parts = [_MODELS_FINGERPRINT_VERSION, fingerprint_model(path), *(f"{key}={settings[key]!r}" for key in sorted(settings))]
+        parts = [
+            _FINGERPRINT_VERSION,
+            fingerprint_model(path),
+            *(f"{key}={settings[key]!r}" for key in sorted(settings)),
+        ]
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -89,16 +98,26 @@ class Encoder:
     """A loaded model. Not thread-safe: one encoder belongs to one worker."""
 
     def __init__(
-        self, settings: EncoderSettings, tokenizer: Tokenizer, backbone: Backbone, pooling: PoolingName, fingerprint: str, budget: int
+        self,
+        settings: EncoderSettings,
+        tokenizer: Tokenizer,
+        backbone: Backbone,
+        pooling: PoolingName,
+        fingerprint: str,
+        device: str = "cpu",
     ) -> None:
         """Join loaded parts; use `Encoder.load`."""
         self.settings = settings
         self.fingerprint = fingerprint
         self.stats = EncoderStats()
+        self._stats_lock = threading.Lock()
         self._tokenizer = tokenizer
         self._backbone = backbone
         self._pooling = pooling
-        self._budget = budget
+        self._device = device
+        self._budget = settings.token_budget
+        if device == "cpu":
+            self._budget = min(self._budget, _CPU_BATCH_BYTES_A_COLUMN // _DTYPES[settings.dtype].itemsize)
         self._ladder = length_ladder(settings.max_tokens)
 
     @classmethod
@@ -116,15 +135,15 @@ class Encoder:
             torch.set_num_threads(num_threads)
             os.environ.setdefault("RAYON_NUM_THREADS", str(num_threads))
         path = resolve_model(settings.model, settings.revision) if path is None else path
-        dtype = _DTYPES[settings.dtype]
-        backbone = load_backbone(path, device, dtype)
+        backbone = load_backbone(path, device, _DTYPES[settings.dtype])
         if settings.max_tokens > backbone.max_positions:
-            raise ValueError(f"max_tokens {settings.max_tokens} exceeds the {backbone.max_positions} positions of {path}")
-        budget = settings.token_budget
-        if device == "cpu":
-            budget = min(budget, _CPU_BATCH_BYTES_A_COLUMN // dtype.itemsize)
+            raise ValueError(
+                f"max_tokens {settings.max_tokens} exceeds the {backbone.max_positions} positions of {path}"
+            )
         pooling = _pooling_of(settings, path)
-        return cls(settings, Tokenizer(path, settings.max_tokens), backbone, pooling, settings.fingerprint(path), budget)
+        return cls(
+            settings, Tokenizer(path, settings.max_tokens), backbone, pooling, settings.fingerprint(path), device
+        )
 
     @property
     def dim(self) -> int:
@@ -142,30 +161,38 @@ class Encoder:
     def encode(self, texts: Sequence[str], prefix: str = "") -> NDArray[np.float32]:
         """Return float32 vectors (len(texts), dim) in the order of `texts`; an empty list gives (0, dim).
 
-        Lone surrogates count as U+FFFD. Raises TypeError for anything but strings, and torch.OutOfMemoryError only where a
-        single text does not fit.
+        Lone surrogates count as U+FFFD. Raises TypeError for anything but strings, and torch.OutOfMemoryError only
+        where a single text does not fit.
         """
         started = time.perf_counter()
         ids = self._tokenizer.ids([prefix + text for text in texts] if prefix else texts)
         lengths_N = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
         vectors_ND = np.empty((len(ids), self.dim), dtype=np.float32)
-        pending = plan_batches(lengths_N, self._budget, self._ladder)[::-1]
-        while pending:
-            batch = pending.pop()
-            num_texts = len(batch.indices)
-            if num_texts > 1 and num_texts * batch.padded_length > self._budget:
-                pending += _halves(batch)
-                continue
+        batches = plan_batches(lengths_N, self._budget, self._ladder)
+        num_threads = torch.get_num_threads() if self._device == "cpu" else 1
+        with side_by_side(num_threads if len(batches) >= 2 * num_threads else 1) as start:
+            start([partial(self._fill, vectors_ND, batch, ids, lengths_N) for batch in batches])()
+        self.stats.texts += len(ids)
+        self.stats.seconds += time.perf_counter() - started
+        return vectors_ND
+
+    def _fill(
+        self, vectors_ND: NDArray[np.float32], batch: Batch, ids: list[list[int]], lengths_N: NDArray[np.int64]
+    ) -> None:
+        """Put the batch's vectors into their rows; halve the batch where it is over the budget or memory runs out."""
+        num_texts = len(batch.indices)
+        num_slots = num_texts * batch.padded_length
+        if num_texts == 1 or num_slots <= self._budget:
             try:
                 vectors_ND[batch.indices] = self._run(batch, ids, lengths_N)
             except (RuntimeError, MemoryError) as error:
                 if num_texts == 1 or not _is_out_of_memory(error):
                     raise
-                self._remember_ceiling(num_texts * batch.padded_length)
-                pending += _halves(batch)
-        self.stats.texts += len(ids)
-        self.stats.seconds += time.perf_counter() - started
-        return vectors_ND
+                self._remember_ceiling(num_slots)
+            else:
+                return
+        for half in _halves(batch):
+            self._fill(vectors_ND, half, ids, lengths_N)
 
     def _run(self, batch: Batch, ids: list[list[int]], lengths_N: NDArray[np.int64]) -> NDArray[np.float32]:
         lengths_B = torch.from_numpy(lengths_N[batch.indices])
@@ -175,15 +202,17 @@ class Encoder:
             vectors_BD: Tensor = pool(hidden_TH, lengths_B, self._pooling)
             if self.settings.normalize:
                 vectors_BD = torch.nn.functional.normalize(vectors_BD, dim=1)
-        self.stats.batches += 1
-        self.stats.tokens += int(ids_T.shape[0])
-        self.stats.padded_tokens += len(batch.indices) * batch.padded_length
+        with self._stats_lock:
+            self.stats.batches += 1
+            self.stats.tokens += int(ids_T.shape[0])
+            self.stats.padded_tokens += len(batch.indices) * batch.padded_length
         result: NDArray[np.float32] = vectors_BD.cpu().numpy()
         return result
 
     def _remember_ceiling(self, failed_tokens: int) -> None:
-        self._budget = max(1, failed_tokens // 2)
-        self.stats.out_of_memory += 1
+        with self._stats_lock:
+            self._budget = max(1, min(self._budget, failed_tokens // 2))
+            self.stats.out_of_memory += 1
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

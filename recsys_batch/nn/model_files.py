@@ -46,7 +46,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def weight_files(path: Path) -> list[Path]:
     """Return the safetensors files that make up the weights of the model in directory `path`, in a fixed order.
 
-    Raises ModelFilesError where there are none (also where there are only pickled `.bin` weights), or a shard is missing.
+    Raises ModelFilesError where there are none (also where there are only pickled `.bin` weights), or a shard is
+    missing.
     """
     index = path / _INDEX_NAME
     if index.is_file():
@@ -72,7 +73,8 @@ def weight_files(path: Path) -> list[Path]:
 def check_model_files(path: Path) -> None:
     """Check that the directory `path` holds config.json, a tokenizer, and complete safetensors weights.
 
-    Only headers and sizes are read, so this costs milliseconds. Raises ModelFilesError naming the first file that is wrong.
+    Only headers and sizes are read, so this costs milliseconds. Raises ModelFilesError naming the first file that is
+    wrong.
     """
     read_json(path / "config.json")
     files = weight_files(path)
@@ -110,9 +112,9 @@ def _relevant_files(path: Path) -> Iterator[Path]:
 def fingerprint_model(path: Path) -> str:
     """Return one sha256 (64 hex digits) over the names and bytes of every file that can change a model's output.
 
-    Weights, config, tokenizer and sentence-transformers settings count; README, unused formats and the directory's own name do
-    not. Files already hashed in this process are not read again while size and modification time stay the same.
-    Raises ModelFilesError as `weight_files` does.
+    Weights, config, tokenizer and sentence-transformers settings count; README, unused formats and the directory's
+    own name do not. Files already hashed in this process are not read again while size and modification time stay the
+    same. Raises ModelFilesError as `weight_files` does.
     """
     digest = hashlib.sha256()
     for file in sorted(_relevant_files(path), key=lambda found: found.relative_to(path).as_posix()):

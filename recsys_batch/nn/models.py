@@ -18,8 +18,9 @@ _HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "tokenizer*
 def resolve_model(name: str, revision: str | None = None) -> Path:
     """Return the directory that holds the files of a model.
 
-    `name` is a local directory, `package:NAME` for an installed Python package that carries a model (`-` and `_` are the
-    same), or a hub id such as `intfloat/multilingual-e5-small`, which needs a `revision` (a commit) and is downloaded once.
+    `name` is a local directory, `package:NAME` for an installed Python package that carries a model (`-` and `_` are
+    the same), or a hub id such as `intfloat/multilingual-e5-small`, which needs a `revision` (a commit) and is
+    downloaded once.
 
     Raises ModelNotFoundError where the name resolves to nothing; the message says what to do.
     """
@@ -28,11 +29,13 @@ def resolve_model(name: str, revision: str | None = None) -> Path:
     if Path(name).is_dir():
         return Path(name).resolve()
     if not name or name.startswith(("/", ".", "~")) or name.count("/") > 1:
-        raise ModelNotFoundError(f"model {name!r}: no such directory on this machine; every node must see the same path")
+        raise ModelNotFoundError(
+            f"model {name!r}: no such directory on this machine; every node must see the same path"
+        )
     if not revision:
         raise ModelNotFoundError(
-            f"model {name!r}: no such directory, and as a hub id it needs a revision (a commit hash), so that every night "
-            "uses the same weights; set the model's revision"
+            f"model {name!r}: no such directory, and as a hub id it needs a revision (a commit hash), so that every "
+            "night uses the same weights; set the model's revision"
         )
     return _hub_snapshot(name, revision)
 
@@ -56,7 +59,7 @@ def _package_directory(package: str) -> Path:
 def _hub_snapshot(name: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     bars_were_disabled = are_progress_bars_disabled()
     disable_progress_bars()

@@ -1,10 +1,12 @@
 """How the token states of a text become its one vector.
 
-Reads sentence-transformers' description of a model, and refuses what it does not compute rather than giving other vectors.
+Reads sentence-transformers' description of a model, and refuses what it does not compute rather than giving other
+vectors.
 """
 
+import json
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,11 +27,12 @@ _NAMES: dict[str, PoolingName] = {"mean": "mean", "cls": "cls", "lasttoken": "la
 def read_pooling(path: Path) -> PoolingName:
     """Return the pooling that the model in directory `path` was trained with; mean where it does not say.
 
-    Raises ModelFilesError for a pooling, or a module after pooling, that is not computed here (max, weighted mean, dense).
+    Raises ModelFilesError for a pooling, or a module after pooling, that is not computed here (max, weighted mean,
+    dense).
     """
     modules = path / "modules.json"
-    if modules.is_file() and any(kind not in _module_kinds(modules) for kind in ("Transformer", "Pooling")):
-        raise ModelFilesError(f"{modules} describes no transformer with pooling; use another model")
+    if modules.is_file():
+        _check_modules(modules)
     file = path / "1_Pooling" / "config.json"
     if not file.is_file():
         return "mean"
@@ -39,22 +42,29 @@ def read_pooling(path: Path) -> PoolingName:
         modes = [config["pooling_mode"]]
     pooling = {**_FLAGS, **_NAMES}.get(modes[0]) if len(modes) == 1 else None
     if pooling is None:
-        raise ModelFilesError(f"{file} asks for pooling {', '.join(modes) or 'none'}; only mean, cls and last token are supported")
+        raise ModelFilesError(
+            f"{file} asks for pooling {', '.join(modes) or 'none'}; only mean, cls and last token are supported"
+        )
     return pooling
 
 
-def _module_kinds(modules: Path) -> set[str]:
-    import json
-
-    kinds = {str(module["type"]).rsplit(".", 1)[-1] for module in cast("list[dict[str, str]]", json.loads(modules.read_text()))}
+def _check_modules(modules: Path) -> None:
+    try:
+        kinds = {str(module["type"]).rsplit(".", 1)[-1] for module in json.loads(modules.read_text(encoding="utf-8"))}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelFilesError(f"{modules} is no list of modules; copy the model again") from error
     unknown = kinds - {"Transformer", "Pooling", "Normalize"}
     if unknown:
-        raise ModelFilesError(f"{modules} lists {', '.join(sorted(unknown))}, which is not supported; use another model")
-    return kinds
+        raise ModelFilesError(
+            f"{modules} lists {', '.join(sorted(unknown))}, which is not supported; "
+            "use another model, or set pooling to leave it out"
+        )
 
 
 def pool(hidden_TH: Tensor, lengths_B: Tensor, pooling: PoolingName) -> Tensor:
-    """Return float32 vectors of shape (B, H) from token states (T, H) that lie text after text; lengths are positive."""
+    """Return float32 vectors of shape (B, H) from token states (T, H) that lie text after text; lengths are
+    positive.
+    """
     lengths_B = lengths_B.to(hidden_TH.device)
     if pooling == "mean":
         return torch.segment_reduce(hidden_TH.float(), "mean", lengths=lengths_B)

@@ -21,7 +21,13 @@ class SeenItems:
     def __post_init__(self) -> None:
         """Raise ValueError where the arrays are no CSR with sorted, non-negative rows."""
         indptr, items = np.asarray(self.indptr), np.asarray(self.item_indices)
-        if indptr.ndim != 1 or indptr.size < 1 or indptr[0] != 0 or indptr[-1] != items.size or (np.diff(indptr) < 0).any():
+        if (
+            indptr.ndim != 1
+            or indptr.size < 1
+            or indptr[0] != 0
+            or indptr[-1] != items.size
+            or (np.diff(indptr) < 0).any()
+        ):
             raise ValueError(f"indptr must ascend from 0 to the number of item indices ({items.size})")
         if items.size and items.min() < 0:
             raise ValueError(f"item indices must not be negative: {items.min()}")
@@ -30,7 +36,9 @@ class SeenItems:
         unsorted = (np.diff(items) < 0) & ~starts[1 : items.size]
         if unsorted.any():
             position = int(unsorted.argmax()) + 1
-            raise ValueError(f"item indices of query {int(np.searchsorted(indptr, position, 'right')) - 1} are not sorted")
+            raise ValueError(
+                f"item indices of query {int(np.searchsorted(indptr, position, 'right')) - 1} are not sorted"
+            )
 
     @property
     def num_queries(self) -> int:

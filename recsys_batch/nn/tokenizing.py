@@ -39,7 +39,9 @@ class Tokenizer:
         self._filler = [_filler_id(path)]
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each text; a text without tokens becomes one padding token. Raises TypeError for non-strings."""
+        """Return the token ids of each text; a text without tokens becomes one padding token. Raises TypeError for
+        non-strings.
+        """
         clean = []
         for position, text in enumerate(texts):
             if not isinstance(text, str):

@@ -1,20 +1,23 @@
+# ruff: noqa: N815  (fields are tensors with shape suffixes too)
 """Exact, deterministic top-k by dot product, in bounded memory, item block by item block.
 
-Ties go to the lower item index, which `torch.topk` does not promise: a score and its item index are packed into one int64 key,
-so that keys never tie and every selection is exact. Most scores never become keys: once a query has k results, one
-comparison with its k-th score discards nearly all of a block.
+Ties go to the lower item index, which `torch.topk` does not promise: a score and its item index are packed into one
+int64 key, so that keys never tie and every selection is exact. Most scores never become keys: once a query has k
+results, one comparison with its k-th score discards nearly all of a block.
 
 Shapes: Q queries, I items, B items of a block, D vector width, K results a query. Works on the CPU and on CUDA.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from recsys_batch.nn.linear import FixedLinear
 from recsys_batch.nn.seen import SeenItems, SeenLookup
+from recsys_batch.nn.threads import side_by_side
 
 _EMPTY_KEY = -(2**63)
 _MAX_INDEX = 2**32 - 1
@@ -62,37 +65,58 @@ def exact_topk(
 ) -> TopK:
     """Return for each query the k items of the highest dot product: score descending, then item index ascending.
 
-    Scores are computed in float32 on the device of `queries_QD`; blocks are moved there. Blocks may come in any order and are
-    read once; no item may occur twice. `exclude` names items that a query must not get. At most `max_score_bytes` of scores exist
-    at a time (default 4 MiB on the CPU, which stays in cache, 512 MiB on CUDA), plus a few times that while ties are sorted out,
-    plus 8 bytes for each result.
+    Scores are computed in float32 on the device of `queries_QD`; blocks are moved there. Blocks may come in any order
+    and are read once; no item may occur twice. `exclude` names items that a query must not get. At most
+    `max_score_bytes` of scores exist at a time (default 4 MiB a thread on the CPU, 512 MiB on CUDA), plus a few times
+    that while ties are sorted out, plus 8 bytes for each result.
 
-    Raises ValueError for k below 1, unequal widths, item indices outside 0..2**32-2, vectors or biases that are not finite or
-    so large that a score could overflow, and `exclude` for another number of queries.
+    Raises ValueError for k below 1, unequal widths, item indices outside 0..2**32-2, vectors or biases that are not
+    finite or so large that a score could overflow, and `exclude` for another number of queries.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    queries_QD = queries_QD.float()
+    queries_QD = queries_QD.detach().float()
     num_queries = queries_QD.shape[0]
     query_max = _largest(queries_QD, "queries")
     if exclude is not None and exclude.num_queries != num_queries:
         raise ValueError(f"exclude covers {exclude.num_queries} queries, not {num_queries}")
     device = queries_QD.device
-    tile_items, default_bytes = _CPU_TILE_ITEMS, _CPU_SCORE_BYTES
-    if device.type != "cpu":
-        tile_items, default_bytes = _CUDA_TILE_ITEMS, _CUDA_SCORE_BYTES
-    score_bytes = default_bytes if max_score_bytes is None else max_score_bytes
-    tile_items = max(1, min(tile_items, score_bytes // 4))
-    chunk = max(1, score_bytes // (4 * tile_items))
-    rows = [slice(start, min(start + chunk, num_queries)) for start in range(0, num_queries, chunk)]
-    seen = [exclude.lookup(part, device) for part in rows] if exclude is not None else [None] * len(rows)
+    num_threads = torch.get_num_threads() if device.type == "cpu" else 1
+    tile_items, rows = _shape(num_queries, device, num_threads, max_score_bytes)
+    seen = [exclude.lookup(part, device) if exclude is not None else None for part in rows]
     keys_QK = torch.full((num_queries, k), _EMPTY_KEY, dtype=torch.int64, device=device)
-    with torch.inference_mode():
+
+    def merge(tile: _Tile, part: slice, lookup: SeenLookup | None) -> None:
+        with torch.inference_mode():
+            keys_QK[part] = _merge(keys_QK[part], queries_QD[part], tile, lookup)
+
+    with side_by_side(num_threads if len(rows) > 1 else 1) as start:
+        finish: Callable[[], None] | None = None
         for tile in _tiles(blocks, queries_QD, query_max, tile_items):
-            for part, lookup in zip(rows, seen, strict=True):
-                keys_QK[part] = _merge(keys_QK[part], queries_QD[part], tile, lookup)
-        scores_QK, indices_QK = _decode(keys_QK)
+            if finish is not None:
+                finish()
+            finish = start([partial(merge, tile, part, lookup) for part, lookup in zip(rows, seen, strict=True)])
+        if finish is not None:
+            finish()
+    scores_QK, indices_QK = _decode(keys_QK)
     return TopK(scores_QK, indices_QK)
+
+
+def _shape(
+    num_queries: int, device: torch.device, num_threads: int, max_score_bytes: int | None
+) -> tuple[int, list[slice]]:
+    """Return the items of a tile, and the chunks of queries, so that the scores of all threads stay within the
+    limit.
+    """
+    tile_items, score_bytes = _CPU_TILE_ITEMS, num_threads * _CPU_SCORE_BYTES
+    if device.type != "cpu":
+        tile_items, score_bytes = _CUDA_TILE_ITEMS, _CUDA_SCORE_BYTES
+    if max_score_bytes is not None:
+        score_bytes = max_score_bytes
+    num_scores = max(1, score_bytes // (4 * num_threads))
+    tile_items = min(tile_items, num_scores)
+    chunk = max(1, min(num_scores // tile_items, -(-num_queries // num_threads)))
+    return tile_items, [slice(start, min(start + chunk, num_queries)) for start in range(0, num_queries, chunk)]
 
 
 def _largest(values: Tensor, name: str) -> float:
@@ -115,7 +139,7 @@ def _tiles(blocks: Iterable[ItemBlock], queries_QD: Tensor, query_max: float, ti
         if block.offset < 0 or block.offset + num_items > _MAX_INDEX:
             raise ValueError(f"item indices {block.offset}.. must lie in 0..{_MAX_INDEX - 1}")
         items_B = torch.arange(num_items) if block.eligible_B is None else block.eligible_B.cpu().nonzero().flatten()
-        for columns_B in items_B.split(tile_items) if items_B.numel() else ():
+        for columns_B in torch.split(items_B, tile_items) if items_B.numel() else ():
             first, last = int(columns_B[0]), int(columns_B[-1]) + 1
             is_whole = last - first == columns_B.numel()
             pick = slice(first, last) if is_whole else columns_B.to(block.vectors_BD.device)
@@ -136,40 +160,41 @@ def _merge(keys_QK: Tensor, queries_QD: Tensor, tile: _Tile, seen: SeenLookup | 
         rows, columns = seen.cells(tile.items_B)
         scores_QB[rows, columns] = -torch.inf
     floor_Q1 = _scores_of(keys_QK[:, -1:])
-    rows_C, columns_C = _cells_at_least(scores_QB, floor_Q1)
-    if rows_C.numel() * _DENSE_SHARE > scores_QB.numel():
+    cells_C = _cells_at_least(scores_QB, floor_Q1)
+    if cells_C.numel() * _DENSE_SHARE > scores_QB.numel():
         candidates_QC = _keys_of(scores_QB, tile.items_B)
     else:
-        keys_C = _keys_of(scores_QB[rows_C, columns_C], tile.items_B[columns_C])
+        rows_C = cells_C // scores_QB.shape[1]
+        items_C = tile.items_B.index_select(0, cells_C - rows_C * scores_QB.shape[1])
+        keys_C = _keys_of(scores_QB.view(-1).index_select(0, cells_C), items_C)
         candidates_QC = _spread(keys_C, rows_C, keys_QK.shape[0])
     if candidates_QC.shape[1] == 0:
         return keys_QK
     return torch.cat([keys_QK, candidates_QC], dim=1).topk(keys_QK.shape[1], dim=1).values
 
 
-def _cells_at_least(scores_QB: Tensor, floor_Q1: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows (ascending) and columns of the scores that reach their row's floor.
+def _cells_at_least(scores_QB: Tensor, floor_Q1: Tensor) -> Tensor:
+    """Return the flat positions (row * B + column, ascending) of the scores that reach their row's floor.
 
     Flags are searched eight at a time, as words, because nearly all are unset.
     """
     reached_QB = scores_QB >= floor_Q1
-    num_columns = scores_QB.shape[1]
-    if num_columns % _WORD_BYTES:
-        rows, columns = reached_QB.nonzero(as_tuple=True)
-        return rows, columns
-    words = reached_QB.view(torch.int64).view(-1).nonzero().view(-1)
-    which, bits = reached_QB.view(-1, _WORD_BYTES).index_select(0, words).nonzero(as_tuple=True)
-    cells = words[which] * _WORD_BYTES + bits
-    return cells // num_columns, cells % num_columns
+    if reached_QB.numel() % _WORD_BYTES:
+        return reached_QB.view(-1).nonzero().view(-1)
+    words_W = reached_QB.view(-1).view(torch.int64).nonzero().view(-1)
+    flags_C = reached_QB.view(-1, _WORD_BYTES).index_select(0, words_W).view(-1).nonzero().view(-1)
+    return (words_W.index_select(0, flags_C >> 3) << 3) | (flags_C & 7)
 
 
 def _spread(keys_C: Tensor, rows_C: Tensor, num_rows: int) -> Tensor:
-    """Return keys as a matrix with one row a query, as wide as the fullest row, from keys with ascending row numbers."""
+    """Return keys as a matrix with one row a query, as wide as the fullest row, from keys with ascending row
+    numbers.
+    """
     counts_Q = torch.bincount(rows_C, minlength=num_rows)
     starts_Q = counts_Q.cumsum(0) - counts_Q
     width = int(counts_Q.max())
     spread_QC = torch.full((num_rows, width), _EMPTY_KEY, dtype=torch.int64, device=keys_C.device)
-    spread_QC[rows_C, torch.arange(rows_C.numel(), device=rows_C.device) - starts_Q[rows_C]] = keys_C
+    spread_QC[rows_C, torch.arange(rows_C.numel(), device=rows_C.device) - starts_Q.index_select(0, rows_C)] = keys_C
     return spread_QC
 
 

@@ -57,7 +57,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         passed = sum(check.verdict == "pass" for check in summary.checks)
         table.add_row("gates passed", f"{passed} of {len(summary.checks)}")
     console.print(table)
-    if summary.message:
+    if summary.message and summary.state != "failed":  # a failure is the job's last line
         console.print(summary.message, markup=False, highlight=False)
 
 

@@ -92,26 +92,25 @@ def query_profiles(queries: DataFrame, vectors: DataFrame) -> DataFrame:
 
 
 def request_profiles(requests: DataFrame, items: DataFrame, vectors: DataFrame, allow_repeats: bool) -> DataFrame:
-    """Return the profiles of requests: the known items of `item_ids`, newest first, each with weight 1.
+    """Return the profiles of requests: the known items of `item_ids`, newest first, each with weight 1, repeats kept.
 
-    An item that stands twice keeps its newest place and counts twice. A request's query, where it has one and no
-    known item, gives the profile vector; `vectors` has the columns query and vector.
+    A request's query, where it has one and no known item, gives the profile vector; `vectors` has the columns query
+    and vector.
     """
     exploded = requests.select("request_id", F.posexplode("item_ids").alias("position", "item_id"))
     known = exploded.join(items.select("item_id", "item_index"), "item_id")
-    merged = known.groupBy("request_id", "item_index").agg(F.max("position").alias("p"), F.count("*").alias("n"))
-    entries = F.sort_array(F.collect_list(F.struct("p", "item_index", "n")), asc=False)
-    histories = merged.groupBy("request_id").agg(entries.alias("entries"))
+    entries = F.sort_array(F.collect_list(F.struct("position", "item_index")), asc=False)
+    histories = known.groupBy("request_id").agg(entries.alias("entries"))
     joined = requests.join(histories, "request_id", "left").join(vectors, "query", "left")
     history = F.coalesce("entries.item_index", F.array().cast(_NO_ITEMS))
     ready = joined.select(
         "request_id",
         history.alias("history"),
-        F.coalesce(F.col("entries.n").cast(_NO_FLOATS), F.array().cast(_NO_FLOATS)).alias("history_weights"),
+        F.transform(history, lambda _: F.lit(1.0)).cast(_NO_FLOATS).alias("history_weights"),
         F.transform(history, lambda _: F.lit(EVENT_TYPE_CODES["view"])).cast(_NO_CODES).alias("history_codes"),
         F.when(F.size(history) == 0, F.col("vector")).alias("vector"),
     )
-    seen = F.array().cast(_NO_ITEMS) if allow_repeats else F.col("history")
+    seen = F.array().cast(_NO_ITEMS) if allow_repeats else F.array_distinct("history")
     return _profiles(ready, "request_id", seen, F.col("vector"))
 
 

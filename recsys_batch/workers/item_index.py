@@ -45,7 +45,8 @@ def _read_item_index(folder: str) -> ItemIndex:
     num_items = items.num_rows
     if not np.array_equal(items["item_index"].to_numpy(), np.arange(num_items)):
         raise ValueError(f"{folder}/items: item_index is not dense from 0 to {num_items - 1}; write the index again")
-    vectors_ID = items["vector"].combine_chunks().flatten().to_numpy().reshape(num_items, -1).astype(np.float32, copy=False)
+    # A copy: torch refuses to share arrays that Arrow owns and marks read-only.
+    vectors_ID = np.array(items["vector"].combine_chunks().flatten(), dtype=np.float32).reshape(num_items, -1)
     codes = items["category_key"].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
     pairs = _read(f"{folder}/covisitation")
     rows, columns = pairs["item"].to_numpy(), pairs["neighbor"].to_numpy()
@@ -55,7 +56,7 @@ def _read_item_index(folder: str) -> ItemIndex:
         item_ids=items["item_id"].combine_chunks(),
         titles=items["title"].combine_chunks(),
         category_codes_I=codes.astype(np.int64),
-        eligible_I=items["eligible"].to_numpy(),
+        eligible_I=np.array(items["eligible"], dtype=bool),
         popularity_I=items["popularity"].to_numpy().astype(np.float32),
         vectors_ID=vectors_ID,
         neighbors_II=neighbors_II,

@@ -16,7 +16,8 @@ from recsys_batch.contracts.columns import CANDIDATE_SOURCES, CONTENT, COVISITAT
 from recsys_batch.contracts.config import Retrieve
 from recsys_batch.contracts.schemas import CANDIDATES
 from recsys_batch.contracts.task import current_task
-from recsys_batch.nn.topk import ItemBlock, SeenItems, exact_topk
+from recsys_batch.nn.seen import SeenItems
+from recsys_batch.nn.topk import ItemBlock, exact_topk
 from recsys_batch.rules.blend import rank_order
 from recsys_batch.workers.item_index import ItemIndex, read_item_index
 from recsys_batch.workers.models import choose_device
@@ -90,7 +91,7 @@ class RetrieveCandidates:
             torch.from_numpy(vectors_PD).to(device),
             item_blocks(index, self.config.item_block, device),
             self.config.content.candidates,
-            SeenItems.from_lists([seen[row] for row in range(len(seen))]),
+            _seen_items(seen),
         ).indices_QK.cpu().numpy()
         blank_P = ~vectors_PD.any(axis=1)
         return [row[row >= 0] if not blank else row[:0] for row, blank in zip(found_PK, blank_P, strict=True)]
@@ -153,8 +154,13 @@ def item_blocks(index: ItemIndex, block: int, device: str) -> Iterator[ItemBlock
         yield ItemBlock(
             offset=start,
             vectors_BD=torch.from_numpy(index.vectors_ID[start:stop]).to(device),
-            eligible_B=torch.from_numpy(index.eligible_I[start:stop].copy()).to(device),
+            eligible_B=torch.from_numpy(index.eligible_I[start:stop]).to(device),
         )
+
+
+def _seen_items(seen: Ragged) -> SeenItems:
+    rows = np.repeat(np.arange(len(seen)), np.diff(seen.starts))
+    return SeenItems(seen.starts, seen.values[np.lexsort((seen.values, rows))])
 
 
 def _to_csr(history: Ragged, weights: Ragged, num_items: int) -> sp.csr_matrix:

@@ -1,0 +1,46 @@
+"""What a person would be shown: spark-submit ... jobs/show.py --config conf/X.yaml --ds DATE --user ID."""
+
+from rich.console import Console
+
+from recsys_batch.cli import job_parser, read_config, run_job
+from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.identity import parse_ds
+from recsys_batch.report.terminal import print_history, print_list
+from recsys_batch.rules.text import normalize_query
+from recsys_batch.spark.session import get_session
+from recsys_batch.spark.shown import shown_to, some_users
+from recsys_batch.spark.tables import Lake
+
+
+def main() -> None:
+    """Parse, build, run, close."""
+    parser = job_parser("Print published lists with their reasons, and the history behind a user's.")
+    parser.add_argument("--user", action="append", default=[], help="user id; may be given several times")
+    parser.add_argument("--query", action="append", default=[], help="search query")
+    parser.add_argument("--item", action="append", default=[], help="item id: its similar items")
+    parser.add_argument("--request", action="append", default=[], help="request id")
+    parser.add_argument("--users", type=int, default=0, metavar="N", help="N users with a middling history")
+    args = parser.parse_args()
+    config, ds = read_config(args), parse_ds(args.ds)
+    console = Console()
+    spark = get_session(f"recsys-batch show {config.name} {args.ds}")
+    try:
+        lake = Lake.at(spark, config.lake.root)
+        users = args.user + (some_users(lake, ds, args.users) if args.users else [])
+        wanted = [(Tables.USER_RECOMMENDATIONS, key) for key in users]
+        wanted += [(Tables.QUERY_RECOMMENDATIONS, normalize_query(key) or key) for key in args.query]
+        wanted += [(Tables.SIMILAR_ITEMS, key) for key in args.item]
+        wanted += [(Tables.REQUEST_RECOMMENDATIONS, key) for key in args.request]
+        if not wanted:
+            parser.error("name someone: --user, --query, --item, --request or --users N")
+        for table, key in wanted:
+            shown = shown_to(lake, ds, table, key)
+            if shown.history:
+                print_history(console, key, shown.history)
+            print_list(console, f"{table} for {key} on {ds}", shown.recommendations)
+    finally:
+        spark.stop()
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -1,0 +1,51 @@
+"""One Spark session for all tests, configured by the file that users run with."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DATA = Path(os.environ.get("DATA", ROOT.parent / "shared" / "data"))
+
+
+def spark_settings() -> dict[str, str]:
+    """Read conf/spark/local.conf as spark-submit does."""
+    lines = (ROOT / "conf/spark/local.conf").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split(None, 1) for line in lines if line.strip() and not line.startswith("#"))
+    return {key: value.strip() for key, value in pairs}
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator["object"]:
+    from pyspark.sql import SparkSession
+
+    from recsys_batch.spark.session import get_session
+
+    jars = sorted(str(jar) for jar in (ROOT / ".cache/jars").glob("*.jar"))
+    if not jars:
+        pytest.fail("no Delta jars in .cache/jars: run `make setup` first")
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    builder = SparkSession.builder
+    # Two task slots whatever the machine has, so that results do not depend on it; four attempts, as users have.
+    for key, value in (spark_settings() | {"spark.jars": ",".join(jars), "spark.master": "local[2,4]"}).items():
+        builder = builder.config(key, value)
+    builder.getOrCreate()
+    session = get_session("recsys-batch tests")
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def demo_shop(spark, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small demo shop, dirt included."""
+    from datetime import date
+
+    from recsys_batch.demo.shop import write_shop
+    from recsys_batch.demo.spec import ShopSpec
+
+    folder = tmp_path_factory.mktemp("shop") / "small"
+    write_shop(spark, ShopSpec(num_users=60, num_items=200, num_days=20, end=date(2026, 6, 30), seed=3), str(folder))
+    return folder

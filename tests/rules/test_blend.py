@@ -1,0 +1,76 @@
+"""Blending the sources' scores, against loops and the standard library's statistics."""
+
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from recsys_batch.rules.blend import Calibration, blend, calibrate, rank_order
+
+quick = settings(derandomize=True, max_examples=60, deadline=None)
+SCORES = st.floats(-50, 50, width=32)
+METHODS = st.sampled_from(["none", "max", "zscore"])
+
+
+def calibrated(scores: list[float], method: Calibration) -> list[float]:
+    """Say in plain Python what `calibrate` promises."""
+    if method == "none" or not scores:
+        return scores
+    if method == "max":
+        return [s / max(scores) for s in scores] if max(scores) > 0 else scores
+    spread = statistics.pstdev(scores)
+    return [(s - statistics.fmean(scores)) / spread if spread > 1e-12 else 0.0 for s in scores]
+
+
+def test_calibration_by_arithmetic() -> None:
+    scores = np.array([1.0, 2.0, 5.0])
+    assert_array_equal(calibrate(scores, "none"), [1.0, 2.0, 5.0])
+    assert_allclose(calibrate(scores, "max"), [1 / 5, 2 / 5, 1.0])
+    # Mean 8/3, deviations -5/3, -2/3, 7/3, variance (25 + 4 + 49) / 27.
+    assert_allclose(calibrate(scores, "zscore"), np.array([-5, -2, 7]) / 3 / np.sqrt(78 / 27))
+
+
+def test_calibration_of_scores_without_scale() -> None:
+    assert_array_equal(calibrate(np.array([-2.0, 0.0]), "max"), [-2.0, 0.0])
+    assert_array_equal(calibrate(np.zeros(3), "max"), np.zeros(3))
+    assert_array_equal(calibrate(np.full(7, 0.1), "zscore"), np.zeros(7))
+    for method in ("none", "max", "zscore"):
+        assert calibrate(np.zeros(0), method).shape == (0,)
+
+
+def test_equal_large_scores_have_no_spread() -> None:
+    # The mean of equal numbers is off by a rounding error, which is no spread to divide by.
+    assert_array_equal(calibrate(np.full(3, 1e8 + 0.1), "zscore"), np.zeros(3))
+
+
+@quick
+@given(st.lists(st.lists(SCORES, min_size=3, max_size=3), max_size=6), st.tuples(METHODS, METHODS, METHODS))
+def test_the_blend_is_the_weighted_sum_of_calibrated_sources(
+    candidates: list[list[float]], methods: tuple[Calibration, ...]
+) -> None:
+    scores_SC = np.array(candidates, dtype=np.float64).reshape(-1, 3).T.copy()
+    before = scores_SC.copy()
+    weights = (0.8, 1.0, 0.08)
+    blended, parts = blend(scores_SC, methods, weights)
+    rows = zip(scores_SC.tolist(), methods, weights, strict=True)
+    expected = np.array([[weight * s for s in calibrated(row, method)] for row, method, weight in rows]).reshape(parts.shape)
+    assert_allclose(parts, expected, rtol=1e-6, atol=1e-6)
+    assert_allclose(blended, expected.sum(axis=0), rtol=1e-6, atol=1e-6)
+    assert_array_equal(scores_SC, before)
+
+
+def test_each_source_needs_a_method_and_a_weight() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        blend(np.ones((2, 1)), ("none", "none"), (1.0,))
+
+
+@quick
+@given(st.lists(st.tuples(st.sampled_from([-1.0, -0.0, 0.0, 0.5, 2.0]), st.integers(0, 10**9)), unique_by=lambda p: p[1]))
+def test_the_one_order_is_score_descending_then_item_ascending(pairs: list[tuple[float, int]]) -> None:
+    scores = np.array([score for score, _ in pairs], dtype=np.float32)
+    items = np.array([item for _, item in pairs], dtype=np.int64)
+    expected = sorted(range(len(pairs)), key=lambda place: (-pairs[place][0], pairs[place][1]))
+    assert rank_order(scores, items).tolist() == expected
