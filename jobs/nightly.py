@@ -1,10 +1,9 @@
 """The night: spark-submit --properties-file conf/spark/local.conf jobs/nightly.py --config conf/X.yaml --ds DATE."""
 
-from rich.console import Console
-
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.pipeline import STAGES, NightOptions, run_night
+from recsys_batch.report.progress import open_console
 from recsys_batch.report.summary import RunSummary, print_summary
 from recsys_batch.spark.session import get_session
 
@@ -29,7 +28,7 @@ def main() -> None:
         summary.state, summary.message = "failed", f"{type(error).__name__}: {error}"
         raise
     finally:
-        print_summary(summary, Console())
+        print_summary(summary, open_console())
         if args.status_file:
             summary.write(args.status_file)
         spark.stop()

@@ -1,10 +1,9 @@
 """What a person would be shown: spark-submit ... jobs/show.py --config conf/X.yaml --ds DATE --user ID."""
 
-from rich.console import Console
-
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.identity import parse_ds
+from recsys_batch.report.progress import open_console
 from recsys_batch.report.terminal import print_history, print_list
 from recsys_batch.rules.text import normalize_query
 from recsys_batch.spark.session import get_session
@@ -22,7 +21,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=0, metavar="N", help="N users with a middling history")
     args = parser.parse_args()
     config, ds = read_config(args), parse_ds(args.ds)
-    console = Console()
+    console = open_console()
     spark = get_session(f"recsys-batch show {config.name} {args.ds}")
     try:
         lake = Lake.at(spark, config.lake.root)

@@ -26,7 +26,7 @@ def resolve_model(name: str, revision: str | None = None) -> Path:
     """
     if name.startswith(_PACKAGE_PREFIX):
         return _package_directory(name.removeprefix(_PACKAGE_PREFIX))
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Path(name).resolve()
     if not name or name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise ModelNotFoundError(

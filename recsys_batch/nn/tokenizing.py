@@ -24,16 +24,16 @@ class Tokenizer:
     """`ids(texts)` gives one list of token ids a text, special tokens included, at most `max_tokens` long."""
 
     def __init__(self, path: Path, max_tokens: int) -> None:
-        """Load from a model directory. Raises ModelFilesError where it has no fast tokenizer that loads."""
+        """Load from a model directory.
+
+        Raises ModelFilesError where it has no fast tokenizer that loads, ValueError where no text fits in `max_tokens`.
+        """
         self._fast = _load_fast(path)
         self._fast.no_padding()
-        try:
-            self._fast.enable_truncation(max_tokens)
-            self._fast.encode("probe")
-        except BaseException as error:  # the Rust side panics with its own BaseException
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
-            raise ValueError(f"max_tokens {max_tokens} leaves no room for the tokenizer's special tokens") from error
+        num_special = int(self._fast.num_special_tokens_to_add(False))
+        if max_tokens <= num_special:
+            raise ValueError(f"max_tokens {max_tokens} leaves no room beside {num_special} special tokens")
+        self._fast.enable_truncation(max_tokens)
         settings = path / "sentence_bert_config.json"
         self._lower = settings.is_file() and bool(read_json(settings).get("do_lower_case"))
         self._filler = [_filler_id(path)]

@@ -2,11 +2,13 @@
 
 import json
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pyarrow.fs as pafs
 from rich.console import Console
@@ -42,7 +44,7 @@ def count_model_loads(states: list[dict[str, float | str]]) -> int:
 def watch(folder: str, label: str, total: int) -> Iterator[None]:
     """Show the progress of `total` rows while the block runs."""
     done = threading.Event()
-    follow = _draw if sys.stderr.isatty() else _log_lines
+    follow = _draw if in_terminal() else _log_lines
     thread = threading.Thread(target=follow, args=(folder, label, total, done), daemon=True, name=f"progress-{label}")
     thread.start()
     try:
@@ -52,13 +54,25 @@ def watch(folder: str, label: str, total: int) -> Iterator[None]:
         thread.join(timeout=5)
 
 
+def in_terminal() -> bool:
+    """Whether a person watches: under `spark-submit` our output is a pipe, so its own is asked about, where Linux tells."""
+    if sys.stderr.isatty():
+        return True
+    return str(Path(f"/proc/{os.getppid()}/fd/1").resolve()).startswith(("/dev/pts/", "/dev/tty"))
+
+
+def open_console() -> Console:
+    """Return the console for tables: colored in a terminal, wide enough for a log elsewhere."""
+    return Console(force_terminal=True) if in_terminal() else Console(width=140)
+
+
 def _rows(folder: str) -> int:
     return int(sum(float(state["rows"]) for state in read_progress(folder)))
 
 
 def _draw(folder: str, label: str, total: int, done: threading.Event) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=open_console(), transient=True) as bar:
         task = bar.add_task(label, total=total, rate="")
         started = time.monotonic()
         while not done.wait(_POLL_SECONDS):

@@ -161,7 +161,9 @@ def test_a_misspelled_column_is_a_source_columns_error(write: Write) -> None:
     path = write(MINIMAL.replace("item_id: i, title: t", "item_id: i, title: t, brnad: b"))
     with pytest.raises(SourceColumnsError) as caught:
         load_config(path, env={})
-    assert str(caught.value).startswith(f"{path}: sources.items.0.select names the unknown column 'brnad'; known: item_id, ")
+    assert str(caught.value).startswith(
+        f"{path}: sources.items.0.select names the unknown column 'brnad'; known: item_id, "
+    )
 
 
 def test_the_second_source_of_a_table_is_checked_as_well(write: Write) -> None:
@@ -217,7 +219,9 @@ def test_an_unset_variable_is_named_with_the_dotted_path(write: Write) -> None:
 
 def test_overrides_reach_blocks_that_the_file_has_and_that_it_lacks(write: Write) -> None:
     path = write(f"{MINIMAL}rerank: {{top_n: 5, category_cap: 2}}\n")
-    config = load_config(path, ["rerank.top_n=7", "retrieve.content.candidates=9", "lists.users=false", "seed=3"], env={})
+    config = load_config(
+        path, ["rerank.top_n=7", "retrieve.content.candidates=9", "lists.users=false", "seed=3"], env={}
+    )
     assert (config.rerank.top_n, config.rerank.category_cap) == (7, 2)
     assert config.retrieve.content.candidates == 9
     assert config.lists.users is False
@@ -297,9 +301,18 @@ def test_the_hash_says_what_is_computed_not_where_it_is_written(write: Write) ->
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_the_hash_changes_with_every_other_key(write: Write) -> None:
     config = load_config(write(MINIMAL), env={})
-    variants = {dotted: hash_config(changed) for dotted, changed in changed_copies(config) if not dotted.startswith("lake.")}
+    variants = {
+        dotted: hash_config(changed) for dotted, changed in changed_copies(config) if not dotted.startswith("lake.")
+    }
     # One of each block, so that a walk that finds nothing fails.
-    assert {"name", "seed", "sources.reviews", "encoder.model", "retrieve.content.weight", "gates.min_full_share"} <= set(variants)
+    assert {
+        "name",
+        "seed",
+        "sources.reviews",
+        "encoder.model",
+        "retrieve.content.weight",
+        "gates.min_full_share",
+    } <= set(variants)
     assert len({*variants.values(), hash_config(config)}) == len(variants) + 1
 
 

@@ -1,4 +1,4 @@
-"""Exact top-k against a brute-force sort; vectors hold small integers, so that every score is exact and ties are common."""
+"""Exact top-k against a brute-force sort; vectors hold small integers: scores are exact, ties common."""
 
 import numpy as np
 import pytest

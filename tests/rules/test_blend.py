@@ -56,7 +56,9 @@ def test_the_blend_is_the_weighted_sum_of_calibrated_sources(
     weights = (0.8, 1.0, 0.08)
     blended, parts = blend(scores_SC, methods, weights)
     rows = zip(scores_SC.tolist(), methods, weights, strict=True)
-    expected = np.array([[weight * s for s in calibrated(row, method)] for row, method, weight in rows]).reshape(parts.shape)
+    expected = np.array([[weight * s for s in calibrated(row, method)] for row, method, weight in rows]).reshape(
+        parts.shape
+    )
     assert_allclose(parts, expected, rtol=1e-6, atol=1e-6)
     assert_allclose(blended, expected.sum(axis=0), rtol=1e-6, atol=1e-6)
     assert_array_equal(scores_SC, before)
@@ -68,7 +70,9 @@ def test_each_source_needs_a_method_and_a_weight() -> None:
 
 
 @quick
-@given(st.lists(st.tuples(st.sampled_from([-1.0, -0.0, 0.0, 0.5, 2.0]), st.integers(0, 10**9)), unique_by=lambda p: p[1]))
+@given(
+    st.lists(st.tuples(st.sampled_from([-1.0, -0.0, 0.0, 0.5, 2.0]), st.integers(0, 10**9)), unique_by=lambda p: p[1])
+)
 def test_the_one_order_is_score_descending_then_item_ascending(pairs: list[tuple[float, int]]) -> None:
     scores = np.array([score for score, _ in pairs], dtype=np.float32)
     items = np.array([item for _, item in pairs], dtype=np.int64)

@@ -34,7 +34,10 @@ def test_the_selection_is_the_reference(categories: list[int], top_n: int, cap: 
 @given(st.lists(st.integers(-1, 3), max_size=12), st.integers(1, 8), st.integers(0, 4))
 @example([0, 0, 0], 3, 1)
 def test_every_item_over_the_cap_is_counted(categories: list[int], top_n: int, cap: int) -> None:
-    assert select_top(np.array(categories, dtype=np.int64), top_n, cap).num_over_cap == reference(categories, top_n, cap)[1]
+    assert (
+        select_top(np.array(categories, dtype=np.int64), top_n, cap).num_over_cap
+        == reference(categories, top_n, cap)[1]
+    )
 
 
 @settings(derandomize=True, max_examples=100, deadline=None)

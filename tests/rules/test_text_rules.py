@@ -12,7 +12,7 @@ from recsys_batch.rules.text import IdCase, build_item_text, canonicalize_ids, c
 
 quick = settings(derandomize=True, max_examples=100, deadline=None)
 
-# No unassigned code points (their properties differ between Unicode versions) and no lone surrogates (Arrow holds none).
+# No unassigned code points, which differ between Unicode versions, and no lone surrogates, which Arrow cannot hold.
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cn", "Cs"]), max_size=12)
 # Where mistakes hide: blanks that are not ASCII, full-width forms, ligatures, combining marks, zero-width characters.
 TRICKY = st.text(st.sampled_from(list(" \t\n\u00a0\u3000\u200b\ufeff.0 1７０．ＡａbZéﬁ①蓝牙耳機ｱ-_\u0301")), max_size=8)
@@ -158,8 +158,11 @@ def test_text_without_markup_is_only_normalized(text: str) -> None:
     assert clean_text(text) == " ".join(plain.split())
 
 
+PIECES = ["&lt;", "&gt;", "&amp;", "&#xD800;", "<b>", "</p>", "<!--", "-->", *"ab <>/&;#1!蓝\u200b\ud800\n"]
+
+
 @quick
-@given(st.text(st.sampled_from(list("ab <>/&;#x1!-蓝\u200b\ud800\n")) | st.sampled_from(["&lt;", "&amp;", "<b>", "</p>", "<!--"])))
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
 def test_cleaned_text_can_always_be_stored_and_read(text: str) -> None:
     cleaned = clean_text(text)
     assert cleaned.encode("utf-8").decode("utf-8") == cleaned
@@ -189,11 +192,15 @@ def test_item_text_leaves_out_what_is_missing_or_blank() -> None:
 
 @pytest.mark.parametrize("blank", [" ", "<br>", "&nbsp;"])
 def test_an_attribute_that_is_blank_after_cleaning_adds_nothing(blank: str) -> None:
-    assert build_item_text(("title", "attributes"), 600, {"title": "Mug"}, {"Color": blank, "Size": "L"}) == "Mug. Size: L"
+    assert (
+        build_item_text(("title", "attributes"), 600, {"title": "Mug"}, {"Color": blank, "Size": "L"}) == "Mug. Size: L"
+    )
 
 
 @quick
-@given(st.dictionaries(st.text("ab中Z", max_size=3), st.text("xy中 ", max_size=3) | st.none(), max_size=5), st.randoms())
+@given(
+    st.dictionaries(st.text("ab中Z", max_size=3), st.text("xy中 ", max_size=3) | st.none(), max_size=5), st.randoms()
+)
 def test_the_order_of_attributes_never_changes_the_text(attributes: dict[str, str | None], random: object) -> None:
     pairs = list(attributes.items())
     random.shuffle(pairs)  # type: ignore[attr-defined]
@@ -213,9 +220,8 @@ def test_a_brand_that_the_title_names_is_not_repeated(title: str, brand: str, te
     assert build_item_text(("title", "brand"), 600, {"title": title, "brand": brand}, None) == text
 
 
-@pytest.mark.parametrize(("title", "brand"), [("Algae remover", "LG"), ("Chip clip", "HP"), ("Stuffed lion", "Ion")])
+@pytest.mark.parametrize(("title", "brand"), [("Algae remover", "LG"), ("Stuffed lion", "Ion"), ("13M cable", "3M")])
 def test_a_brand_within_another_word_is_not_named_by_the_title(title: str, brand: str) -> None:
-    # "Chip" does not name HP in either spelling: the control that passes today.
     assert build_item_text(("title", "brand"), 600, {"title": title, "brand": brand}, None) == f"{title}. {brand}"
 
 

@@ -1,0 +1,149 @@
+"""The whole night on the small demo shop: what is published, and what doing it again changes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError, GateFailedError
+from recsys_batch.report.summary import RunSummary
+from tests.e2e.conftest import DS
+
+TABLES = {"user_recommendations": "user_id", "query_recommendations": "query", "similar_items": "item_id"}
+
+
+def read(spark, lake: Path, table: str):
+    return spark.read.format("delta").load(f"{lake}/{table}")
+
+
+def content_of(spark, lake: Path, table: str) -> list[tuple]:
+    """Every row but its run, in a fixed order."""
+    item = "similar_item_id" if table == "similar_items" else "item_id"
+    rows = read(spark, lake, table).select(TABLES[table], "rank", item, F.round("score", 4), "sources", "reason.text")
+    return sorted(tuple(map(str, row)) for row in rows.collect())
+
+
+@pytest.fixture
+def lake_copy(published: tuple[Path, RunSummary], tmp_path: Path) -> Path:
+    """The published lake, to be changed."""
+    return Path(shutil.copytree(published[0], tmp_path / "copy"))
+
+
+def test_every_event_row_is_accounted_for(spark, demo_shop: Path, published: tuple[Path, RunSummary]) -> None:
+    _, summary = published
+    read_rows = spark.read.parquet(str(demo_shop / "events")).count()
+    parts = {k: v for k, v in summary.counts.items() if k.startswith("prepare.events_") and k != "prepare.events_read"}
+    parts.pop("prepare.events_on_ds")
+    assert summary.counts["prepare.events_read"] == read_rows
+    assert sum(parts.values()) == read_rows
+    assert summary.counts["prepare.events_quarantined_missing_user_id"] > 0
+
+
+def test_quarantine_holds_the_refused_rows_by_reason(spark, published: tuple[Path, RunSummary]) -> None:
+    lake, summary = published
+    by_reason = {r.reason: r["count"] for r in read(spark, lake, "events_quarantine").groupBy("reason").count().collect()}
+    counted = {k.split("quarantined_")[1]: v for k, v in summary.counts.items() if "events_quarantined_" in k}
+    assert by_reason == counted
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_lists_keep_the_invariants_when_recomputed_in_plain_python(spark, published: tuple[Path, RunSummary], table: str) -> None:
+    lake, _ = published
+    item = "similar_item_id" if table == "similar_items" else "item_id"
+    eligible = {r.item_id for r in read(spark, lake, "items").where("eligible").collect()}
+    assert 0 < len(eligible) < read(spark, lake, "items").count()
+    lists: dict[str, list] = {}
+    for row in read(spark, lake, table).where(f"ds = '{DS}'").collect():
+        lists.setdefault(row[TABLES[table]], []).append(row)
+    assert lists
+    for rows in lists.values():
+        rows.sort(key=lambda r: r.rank)
+        assert [r.rank for r in rows] == list(range(1, 9))
+        assert len({r[item] for r in rows}) == 8
+        assert {r[item] for r in rows} <= eligible
+        assert all(a.score >= b.score for a, b in zip(rows, rows[1:], strict=False))
+        assert all(r.reason.text and r.sources for r in rows)
+
+
+def test_nobody_is_recommended_what_they_bought(spark, published: tuple[Path, RunSummary]) -> None:
+    lake, _ = published
+    interactions = read(spark, lake, "interactions").where("event_type = 'purchase' AND NOT undone")
+    bought = {(r.user_id, r.item_id) for r in interactions.collect()}
+    listed = {(r.user_id, r.item_id) for r in read(spark, lake, "user_recommendations").collect()}
+    assert len(bought) > 20
+    assert not bought & listed
+
+
+def test_every_known_user_has_a_list(spark, published: tuple[Path, RunSummary]) -> None:
+    lake, _ = published
+    known = {r.user_id for r in read(spark, lake, "interactions").select("user_id").distinct().collect()}
+    listed = {r.user_id for r in read(spark, lake, "user_recommendations").select("user_id").distinct().collect()}
+    assert listed == known
+
+
+def test_lists_follow_the_planted_tastes(spark, demo_shop: Path, published: tuple[Path, RunSummary]) -> None:
+    """A user's list must hold far more of the categories they were made to like than the catalog does."""
+    lake, _ = published
+    truth = spark.read.parquet(str(demo_shop / "truth/users")).where("NOT is_bot AND NOT is_reseller")
+    likes = truth.select(F.upper("user_id").alias("user_id"), F.explode("interests").alias("interest"))
+    liked = likes.select("user_id", "interest.leaf").distinct()
+    items = spark.read.parquet(str(demo_shop / "truth/items")).select(F.upper("item_id").alias("item_id"), "leaf")
+    listed = read(spark, lake, "user_recommendations").select("user_id", "item_id").join(items, "item_id").join(likes.select("user_id").distinct(), "user_id")
+    hits = listed.join(liked, ["user_id", "leaf"], "left_semi").count() / listed.count()
+    pairs = likes.select("user_id").distinct().crossJoin(items)
+    chance = pairs.join(liked, ["user_id", "leaf"], "left_semi").count() / pairs.count()
+    assert hits > 2 * chance
+
+
+def test_second_run_is_already_published(spark, lake_copy: Path, night) -> None:
+    summary = night(lake=lake_copy)
+    assert summary.state == "already published"
+    assert read(spark, lake_copy, "releases").count() == 1
+
+
+def test_force_encodes_nothing_and_publishes_the_same_rows(spark, lake_copy: Path, night) -> None:
+    before = {table: content_of(spark, lake_copy, table) for table in TABLES}
+    summary = night(lake=lake_copy, force=True)
+    assert summary.state == "published"
+    assert summary.counts["encode.document_encoded"] == 0
+    assert summary.counts["encode.document_model_loads"] == 0
+    assert {table: content_of(spark, lake_copy, table) for table in TABLES} == before
+    releases = read(spark, lake_copy, "releases").orderBy("published_at").collect()
+    assert [r.replaces for r in releases] == [None, releases[0].release_id]
+    assert {r.run_id for r in read(spark, lake_copy, "similar_items").select("run_id").distinct().collect()} == {summary.run_id}
+
+
+def test_other_config_is_refused_without_force(lake_copy: Path, night) -> None:
+    with pytest.raises(AlreadyPublishedError, match="--force"):
+        night("rerank.category_cap=3", lake=lake_copy)
+
+
+def test_failed_gate_leaves_the_previous_release(spark, lake_copy: Path, night) -> None:
+    before = content_of(spark, lake_copy, "user_recommendations")
+    with pytest.raises(GateFailedError, match=r"events: quarantined_share is .* threshold 0\.0001: block"):
+        night("gates.max_quarantine_share=0.0001", lake=lake_copy, force=True)
+    assert content_of(spark, lake_copy, "user_recommendations") == before
+    assert read(spark, lake_copy, "releases").count() == 1
+    blocked = read(spark, lake_copy, "quality_metrics").where("verdict = 'block'").collect()
+    assert [(r.table, r.check) for r in blocked] == [("events", "quarantined_share")]
+
+
+def test_resume_goes_on_after_the_finished_stages(spark, lake_copy: Path, night) -> None:
+    staged = night(lake=lake_copy, force=True, publish=False)
+    assert staged.state == "staged"
+    assert read(spark, lake_copy, "releases").count() == 1
+    resumed = night(lake=lake_copy, force=True, resume=True)
+    assert resumed.run_id == staged.run_id
+    assert list(resumed.stages) == ["publish"]
+    assert resumed.state == "published"
+
+
+def test_stage_without_its_predecessors_is_refused(night) -> None:
+    with pytest.raises(ConfigError, match="--stage rank"):
+        night(stage="rank")
+
+
+def test_dry_run_writes_nothing(tmp_path: Path, night) -> None:
+    assert night(dry_run=True).state == "checked"
+    assert not (tmp_path / "lake").exists()

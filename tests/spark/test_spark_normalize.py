@@ -1,0 +1,50 @@
+"""The column functions against the rules they stand for, which have tests of their own."""
+
+import pyarrow as pa
+import pytest
+
+from recsys_batch.rules.text import canonicalize_ids, clean_text, normalize_query
+from recsys_batch.spark.normalize import canonical_id, canonical_list, cleaned, normalized_query
+
+TEXTS = [
+    None,
+    "",
+    "  ",
+    " Ab1 ",
+    "17850.0",
+    "１２Ａ",  # full-width, NFKC makes it 12A
+    "绿茶  龙井",
+    "<b>Tea</b> &amp; Co",
+    "&lt;i&gt;x&lt;/i&gt;",
+    "GREEN\tTea ",
+    "\u200b",
+    "ﬁne",
+]
+
+
+def test_columns_equal_the_rules(spark, frame):
+    made = frame({"n": "int", "t": "string"}, [{"n": n, "t": text} for n, text in enumerate(TEXTS)]).repartition(3)
+    rows = made.select(
+        "n",
+        *(canonical_id("t", case).alias(case) for case in ("keep", "upper", "lower")),
+        normalized_query("t").alias("query"),
+        cleaned("t").alias("cleaned"),
+    ).collect()
+    found = {row.n: row for row in rows}
+    for case in ("keep", "upper", "lower"):
+        expected = canonicalize_ids(pa.array(TEXTS, pa.string()), case).to_pylist()
+        assert [found[n][case] for n in range(len(TEXTS))] == expected
+    assert [found[n]["query"] for n in range(len(TEXTS))] == [normalize_query(text) for text in TEXTS]
+    assert [found[n]["cleaned"] for n in range(len(TEXTS))] == [clean_text(text) or None for text in TEXTS]
+    # Some of them by hand, so that both sides cannot be wrong alike.
+    assert [found[n]["upper"] for n in (0, 1, 2, 3, 4, 5)] == [None, None, None, "AB1", "17850", "12A"]
+    assert [found[n]["query"] for n in (0, 2, 6, 9)] == [None, None, "绿茶 龙井", "green tea"]
+    assert [found[n]["cleaned"] for n in (0, 1, 7, 8)] == [None, None, "Tea & Co", "x"]
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_lists_keep_their_order_and_lose_null_and_blank_ids(spark, frame, partitions):
+    lists = [["b1", " a1 ", "b1"], None, [], [None, "", "12.0"], ["  "], ["茶", "ｘ"]]
+    made = frame({"n": "int", "l": "array<string>"}, [{"n": n, "l": ids} for n, ids in enumerate(lists)])
+    rows = made.repartition(partitions).select("n", canonical_list("l", "upper")).collect()
+    assert {row.n: row.l for row in rows} == {0: ["B1", "A1", "B1"], 1: [], 2: [], 3: ["12"], 4: [], 5: ["茶", "X"]}

@@ -1,0 +1,26 @@
+from datetime import date
+
+from recsys_batch.spark.runs import find_unfinished, record_stage
+
+D1, D2 = date(2026, 6, 29), date(2026, 6, 30)
+
+
+def test_the_newest_unpublished_run_of_the_identity_is_found(lake):
+    assert find_unfinished(lake, D2, "same") is None
+    record_stage(lake, D2, "run-1", "same", "prepare", 1.5, {"prepare.items": 7}, finished=False)
+    record_stage(lake, D2, "run-2", "same", "prepare", 1.0, {"prepare.items": 8}, finished=False)
+    record_stage(lake, D2, "run-2", "same", "encode", 2.0, {}, finished=False)
+    record_stage(lake, D2, "run-3", "other", "prepare", 1.0, {}, finished=False)
+    record_stage(lake, D1, "run-4", "same", "prepare", 1.0, {}, finished=False)
+    assert find_unfinished(lake, D2, "same") == ("run-2", {"prepare": {"prepare.items": 8.0}, "encode": {}})
+    assert find_unfinished(lake, D2, "other") == ("run-3", {"prepare": {}})
+    assert find_unfinished(lake, D1, "same") == ("run-4", {"prepare": {}})
+    assert find_unfinished(lake, D2, "unheard") is None
+
+
+def test_a_released_run_is_not_resumed(lake):
+    record_stage(lake, D2, "run-1", "same", "prepare", 1.0, {}, finished=False)
+    record_stage(lake, D2, "run-1", "same", "publish", 1.0, {}, finished=True)
+    assert find_unfinished(lake, D2, "same") is None
+    record_stage(lake, D2, "run-2", "same", "prepare", 1.0, {"n": 1}, finished=False)
+    assert find_unfinished(lake, D2, "same") == ("run-2", {"prepare": {"n": 1.0}})

