@@ -60,7 +60,10 @@ def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptio
     encoder, fingerprint = find_encoder(config)
     inputs = _resolve_inputs(spark, config, ds)
     if options.dry_run:
-        summary.state, summary.message = "checked", f"dry run: {ds} would be written to {lake.root}; nothing was written"
+        summary.state, summary.message = (
+            "checked",
+            f"dry run: {ds} would be written to {lake.root}; nothing was written",
+        )
         return
     rolled = roll_forward(lake, ds)
     if rolled:
@@ -129,9 +132,7 @@ def _already_published(config: Config, ds: date, previous: Row, inputs: dict[str
         summary.message += " (the inputs have changed since)"
 
 
-def _choose_run(
-    lake: Lake, ds: date, identity: str, options: NightOptions
-) -> tuple[str, dict[str, dict[str, float]]]:
+def _choose_run(lake: Lake, ds: date, identity: str, options: NightOptions) -> tuple[str, dict[str, dict[str, float]]]:
     """Return the run to work on and its finished stages with their counts."""
     unfinished = find_unfinished(lake, ds, identity) if options.resume or options.stage else None
     if unfinished is None:

@@ -21,7 +21,7 @@ class Check:
 
     def describe(self) -> str:
         """Return the line that an operator reads."""
-        return f"{self.table}: {self.check} is {self.value:g}, threshold {self.threshold:g}: {self.verdict}"
+        return f"{self.table}: {self.check} is {self.value:.10g}, threshold {self.threshold:.10g}: {self.verdict}"
 
 
 def at_most(table: str, check: str, value: float, threshold: float, otherwise: Verdict = "block") -> Check:

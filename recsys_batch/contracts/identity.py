@@ -36,7 +36,11 @@ def code_version() -> str:
 def identify(ds: date, config_hash: str, input_versions: Mapping[str, str], model_versions: Mapping[str, str]) -> str:
     """Return the identity (hex) of a run."""
     parts = [ds.isoformat(), config_hash, code_version()]
-    parts += [f"{name}={version}" for versions in (input_versions, model_versions) for name, version in sorted(versions.items())]
+    parts += [
+        f"{name}={version}"
+        for versions in (input_versions, model_versions)
+        for name, version in sorted(versions.items())
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

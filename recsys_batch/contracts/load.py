@@ -27,7 +27,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = str(key_node.value)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -43,7 +45,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), env: Mapping[st
     raw.setdefault("name", path.stem)
     for override in overrides:
         _apply_override(raw, override)
-    expanded = _expand(raw, os.environ if env is None else env, str(path))
+    expanded = _expand(raw, os.environ if env is None else env, path)
     try:
         config = Config.model_validate(expanded)
     except ValidationError as error:
@@ -56,19 +58,21 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), env: Mapping[st
 
 def hash_config(config: Config) -> str:
     """Return the SHA-256 (hex) of everything in the config that can change a published row; not where the lake is."""
-    text = json.dumps(config.model_dump(mode="json", exclude={"lake"}), sort_keys=True, ensure_ascii=False)
+    text = json.dumps(config.model_dump(mode="json", exclude={"lake": {"root"}}), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"{path}: no such config file; see the conf/ folder for examples") from None
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
         raise ConfigError(f"{path}: not readable as YAML: {error}") from None
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: the file must hold a mapping of blocks such as `sources:`, not {type(loaded).__name__}")
+        raise ConfigError(
+            f"{path}: the file must hold a mapping of blocks such as `sources:`, not {type(loaded).__name__}"
+        )
     return loaded
 
 
@@ -92,8 +96,9 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
 
 def _child(node: Any, key: str, where: str) -> Any:
     if isinstance(node, list):
-        return node[_position(node, key, where)]
-    child = node.setdefault(key, {})
+        child = node[_position(node, key, where)]
+    else:
+        child = node.setdefault(key, {})
     if not isinstance(child, dict | list):
         raise ConfigError(f"{where} is a value, not a block")
     return child
@@ -105,11 +110,11 @@ def _position(node: list[Any], key: str, where: str) -> int:
     return int(key)
 
 
-def _expand(node: Any, env: Mapping[str, str], where: str) -> Any:
+def _expand(node: Any, env: Mapping[str, str], path: Path, dotted: tuple[str, ...] = ()) -> Any:
     if isinstance(node, dict):
-        return {key: _expand(value, env, f"{where}: {key}") for key, value in node.items()}
+        return {key: _expand(value, env, path, (*dotted, str(key))) for key, value in node.items()}
     if isinstance(node, list):
-        return [_expand(value, env, where) for value in node]
+        return [_expand(value, env, path, (*dotted, str(place))) for place, value in enumerate(node)]
     if not isinstance(node, str):
         return node
 
@@ -117,7 +122,9 @@ def _expand(node: Any, env: Mapping[str, str], where: str) -> Any:
         name, default = match.group(1), match.group(2)
         value = env.get(name) or default
         if value is None:
-            raise ConfigError(f"{where}: the environment variable {name} is not set; export it or write ${{{name}:-default}}")
+            raise ConfigError(
+                f"{path}: {'.'.join(dotted)}: the environment variable {name} is not set; export it or write ${{{name}:-default}}"
+            )
         return value
 
     return _VARIABLE.sub(replace, node)

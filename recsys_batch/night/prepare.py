@@ -92,7 +92,11 @@ def _settle(run: Run, table: str, classified: DataFrame) -> DataFrame:
 
 def _check_quarantine(run: Run) -> None:
     counts = run.summary.counts
-    read = counts["prepare.events_read"] - counts[f"prepare.events_{FILTERED}"] - counts[f"prepare.events_{OUTSIDE_WINDOW}"]
+    read = (
+        counts["prepare.events_read"]
+        - counts[f"prepare.events_{FILTERED}"]
+        - counts[f"prepare.events_{OUTSIDE_WINDOW}"]
+    )
     share = 1 - counts[f"prepare.events_{USED}"] / max(read, 1)
     checks: list[Check] = [at_most("events", "quarantined_share", share, run.config.gates.max_quarantine_share)]
     run.summary.checks.extend(checks)

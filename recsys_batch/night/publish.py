@@ -72,4 +72,6 @@ def _expectation(run: Run, table: str) -> Expectation:
 
 def _forbidden(run: Run, profiles: DataFrame) -> DataFrame:
     seen = profiles.select("key", F.explode("seen").alias("item_index"))
-    return seen.join(run.items().select("item_index", F.col("item_id").alias("item")), "item_index").select("key", "item")
+    return seen.join(run.items().select("item_index", F.col("item_id").alias("item")), "item_index").select(
+        "key", "item"
+    )

@@ -35,7 +35,9 @@ def rerank(run: Run) -> None:
     for table in list_tables(run):
         folder = run.folder("progress", f"rerank-{table}")
         scored = run.spark.read.parquet(run.folder("scored", table))
-        task = RerankCandidates(index_folder(run), LIST_KINDS[table], run.config.rerank, folder)
+        task = RerankCandidates(
+            index_folder(run), LIST_KINDS[table], run.config.rerank, run.config.retrieve.content.sharpness, folder
+        )
         with watch(folder, f"rerank {table}", int(run.summary.counts.get(f"retrieve.{table}_profiles", 0))):
             staged = stage(run.lake, table, map_batches(scored, task), run.ds, run.run_id, model_version(run))
         over_cap = sum(float(state.get("over_cap", 0)) for state in read_progress(folder))
@@ -45,5 +47,3 @@ def rerank(run: Run) -> None:
 def model_version(run: Run) -> str:
     """Return what published rows carry as `model_version`: the encoder that the scores rest on."""
     return f"encoder:{run.encoder_fingerprint[:12]}"
-
-

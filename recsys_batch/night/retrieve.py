@@ -1,7 +1,5 @@
 """Stage `retrieve`: the item index is written once, then every profile gets its candidates."""
 
-from collections.abc import Iterator
-
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -32,7 +30,9 @@ def retrieve(run: Run) -> None:
         profiles = profiles_of(run, table).persist()
         number = profiles.count()
         folder = run.folder("progress", f"retrieve-{table}")
-        task = RetrieveCandidates(index_folder(run), run.config.retrieve, run.config.encoder.device, _threads(run), folder)
+        task = RetrieveCandidates(
+            index_folder(run), run.config.retrieve, run.config.encoder.device, _threads(run), folder
+        )
         partitions = min(run.parallelism * 4, max(number // run.config.retrieve.profile_block, run.parallelism))
         with watch(folder, f"retrieve {table}", number):
             candidates = map_batches(profiles.repartition(partitions), task)
@@ -41,17 +41,21 @@ def retrieve(run: Run) -> None:
         run.summary.count("retrieve", **{f"{table}_profiles": number})
 
 
-def list_tables(run: Run) -> Iterator[str]:
-    """Yield the list tables that the config asks for."""
-    lists = run.config.lists
-    if lists.users:
-        yield Tables.USER_RECOMMENDATIONS
-    if lists.queries and not histories.top_queries(run.read_prepared(Tables.INTERACTIONS), 1).isEmpty():
-        yield Tables.QUERY_RECOMMENDATIONS
-    if lists.similar_items:
-        yield Tables.SIMILAR_ITEMS
-    if lists.requests and run.config.sources.requests:
-        yield Tables.REQUEST_RECOMMENDATIONS
+def list_tables(run: Run) -> list[str]:
+    """Return the list tables that the config asks for; settled once a run, as queries must be looked for."""
+    if not run.summary.lists:
+        lists = run.config.lists
+        queries = (
+            histories.top_queries(run.read_prepared(Tables.INTERACTIONS), lists.queries) if lists.queries else None
+        )
+        wanted = {
+            Tables.USER_RECOMMENDATIONS: lists.users,
+            Tables.QUERY_RECOMMENDATIONS: queries is not None and not queries.isEmpty(),
+            Tables.SIMILAR_ITEMS: lists.similar_items,
+            Tables.REQUEST_RECOMMENDATIONS: lists.requests and bool(run.config.sources.requests),
+        }
+        run.summary.lists.extend(table for table, asked in wanted.items() if asked)
+    return run.summary.lists
 
 
 def profiles_of(run: Run, table: str) -> DataFrame:
@@ -79,8 +83,14 @@ def _write_index(run: Run) -> None:
     settings = run.config.retrieve
     popular = popularity(daily, settings.popularity.half_life_days)
     columns = ("item_index", "item_id", "title", "category_key", "eligible", "vector")
-    items = item_vectors(run).join(popular, "item_index", "left").select(*columns, F.coalesce("popularity", F.lit(0.0)).alias("popularity"))
-    items.repartitionByRange(max(run.parallelism, 1), "item_index").write.mode("overwrite").parquet(f"{index_folder(run)}/items")
+    items = (
+        item_vectors(run)
+        .join(popular, "item_index", "left")
+        .select(*columns, F.coalesce("popularity", F.lit(0.0)).alias("popularity"))
+    )
+    items.repartitionByRange(max(run.parallelism, 1), "item_index").write.mode("overwrite").parquet(
+        f"{index_folder(run)}/items"
+    )
     pairs = covisitation_neighbors(
         daily, lambda frame: map_batches(frame, CountPairs(settings.covisitation)), settings.covisitation
     )

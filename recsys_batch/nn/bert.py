@@ -1,4 +1,4 @@
-# ruff: noqa: N815  (fields are tensors with shape suffixes too)
+
 """The BERT and RoBERTa encoder without padding: linear layers see only real tokens, attention sees a padded view of
 them.
 

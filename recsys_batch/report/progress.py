@@ -32,12 +32,8 @@ def read_progress(folder: str) -> list[dict[str, float | str]]:
 
 
 def count_model_loads(states: list[dict[str, float | str]]) -> int:
-    """Return how many loads the worker processes reported; a process serves many tasks and reports its running total."""
-    loads: dict[str, int] = {}
-    for state in states:
-        worker = str(state["worker"])
-        loads[worker] = max(loads.get(worker, 0), int(state.get("model_loads", 0)))
-    return sum(loads.values())
+    """Return how many models the tasks had to load; a task that finds its worker's model loaded reports none."""
+    return sum(int(state.get("model_loads", 0)) for state in states)
 
 
 @contextmanager

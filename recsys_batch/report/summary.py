@@ -25,6 +25,8 @@ class RunSummary:
     counts: dict[str, float] = field(default_factory=dict)
     """`<stage>.<what>` -> number, in the order in which it was counted."""
     checks: list[Check] = field(default_factory=list)
+    lists: list[str] = field(default_factory=list)
+    """List tables of the night."""
     release_id: str = ""
     tables: dict[str, int] = field(default_factory=dict)
     """Published table -> Delta version."""
@@ -53,7 +55,9 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     if summary.checks:
         table.add_section()
         for check in _worst_first(summary.checks):
-            table.add_row(f"{check.table}: {check.check.replace('_', ' ')} {check.value:g} ({check.threshold:g})", check.verdict)
+            table.add_row(
+                f"{check.table}: {check.check.replace('_', ' ')} {check.value:g} ({check.threshold:g})", check.verdict
+            )
         passed = sum(check.verdict == "pass" for check in summary.checks)
         table.add_row("gates passed", f"{passed} of {len(summary.checks)}")
     console.print(table)

@@ -32,7 +32,9 @@ class ListRow(Protocol):
 
 def print_history(console: Console, user_id: str, history: Sequence[HistoryRow]) -> None:
     """Print the newest interactions of a user."""
-    table = Table(title=f"History of {escape(user_id)}: the newest {min(_HISTORY_ROWS, len(history))} of {len(history)} items")
+    table = Table(
+        title=f"History of {escape(user_id)}: the newest {min(_HISTORY_ROWS, len(history))} of {len(history)} items"
+    )
     for column in ("last seen", "event", "item", "title"):
         table.add_column(column, overflow="fold")
     for row in history[:_HISTORY_ROWS]:

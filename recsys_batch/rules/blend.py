@@ -21,7 +21,11 @@ def calibrate(scores_C: FloatArray, method: Calibration) -> FloatArray:
         largest = scores_C.max()
         return scores_C / largest if largest > 0 else scores_C
     spread = scores_C.std()
-    return (scores_C - scores_C.mean()) / spread if spread > 1e-12 else np.zeros_like(scores_C)
+    return (
+        (scores_C - scores_C.mean()) / spread
+        if spread > 1e-12 * max(1.0, float(np.abs(scores_C).max()))
+        else np.zeros_like(scores_C)
+    )
 
 
 def blend(

@@ -23,7 +23,7 @@ def select_top(categories_R: npt.NDArray[Any], top_n: int, category_cap: int) ->
     never capped. Where the cap would leave the list short, the best capped candidates are let in again. The chosen
     keep their ranked order, so scores never rise with rank.
     """
-    if category_cap <= 0 or categories_R.size <= top_n:
+    if category_cap <= 0:
         return Selection(np.arange(min(top_n, categories_R.size)), 0)
     chosen: list[int] = []
     deferred: list[int] = []

@@ -27,6 +27,7 @@ def canonicalize_ids(ids: pa.Array, case: IdCase) -> pa.Array:
         normalized = pc.utf8_upper(normalized)
     elif case == "lower":
         normalized = pc.utf8_lower(normalized)
+    normalized = pc.utf8_normalize(normalized, form="NFKC")
     return pc.if_else(pc.equal(normalized, ""), pa.scalar(None, pa.string()), normalized)
 
 
@@ -34,7 +35,8 @@ def normalize_query(query: str | None) -> str | None:
     """Return a search query as it is grouped and published: NFKC, lower case, single blanks; blank becomes None."""
     if query is None:
         return None
-    return _squeeze(unicodedata.normalize("NFKC", _SURROGATE.sub("\ufffd", query))).lower() or None
+    lowered = _squeeze(unicodedata.normalize("NFKC", _SURROGATE.sub("\ufffd", query))).lower()
+    return unicodedata.normalize("NFKC", lowered) or None
 
 
 def clean_text(text: str | None) -> str:
@@ -60,14 +62,18 @@ def build_item_text(
     parts: list[str] = []
     for field in fields:
         part = _attributes_text(attributes) if field == "attributes" else clean_text(values.get(field))
-        if part and not (field == "brand" and part.lower() in " ".join(parts).lower()):
+        if part and not (field == "brand" and _names(" ".join(parts), part)):
             parts.append(part)
     return ". ".join(part.rstrip(".") for part in parts)[:max_chars].rstrip()
 
 
+def _names(text: str, brand: str) -> bool:
+    return re.search(rf"(?<![a-z0-9]){re.escape(brand.lower())}(?![a-z0-9])", text.lower()) is not None
+
+
 def _attributes_text(attributes: Mapping[str, str | None] | None) -> str:
     pairs = sorted((attributes or {}).items())
-    return "; ".join(f"{clean_text(name)}: {clean_text(value)}" for name, value in pairs if value)
+    return "; ".join(f"{clean_text(name)}: {text}" for name, value in pairs if (text := clean_text(value)))
 
 
 def _squeeze(text: str) -> str:

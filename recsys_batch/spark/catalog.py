@@ -53,7 +53,9 @@ def choose_items(items: DataFrame, policy: str) -> DataFrame:
 
 def _refuse_duplicates(items: DataFrame, columns: list[str]) -> None:
     distinct = items.select("item_id", *columns).distinct()
-    repeated = distinct.groupBy("item_id").agg(F.count("*").alias("rows"), F.array_sort(F.collect_set("title")).alias("t"))
+    repeated = distinct.groupBy("item_id").agg(
+        F.count("*").alias("rows"), F.array_sort(F.collect_set("title")).alias("t")
+    )
     worst = repeated.where("rows > 1").orderBy(F.desc("rows"), "item_id").limit(3).collect()
     if worst:
         examples = "; ".join(f"{row.item_id!r}: {row.rows} rows, titles {row.t[:3]}" for row in worst)
@@ -67,11 +69,15 @@ def finish_items(chosen: DataFrame, item_text: ItemText, eligible_where: str, ca
     """Add item_index (dense, in the order of item_id), text, category_key and eligible to the chosen catalog rows."""
     fields, max_chars = tuple(item_text.fields), item_text.max_chars
 
-    @F.arrow_udf(StringType())  # type: ignore[untyped-decorator]
-    def text(title: pa.Array, brand: pa.Array, category: pa.Array, description: pa.Array, attributes: pa.Array) -> pa.Array:
+    @F.arrow_udf(StringType())  # type: ignore[attr-defined, untyped-decorator]
+    def text(
+        title: pa.Array, brand: pa.Array, category: pa.Array, description: pa.Array, attributes: pa.Array
+    ) -> pa.Array:
         names = ("title", "brand", "category", "description")
         rows = zip(*(a.to_pylist() for a in (title, brand, category, description)), attributes.to_pylist(), strict=True)
-        made = [build_item_text(fields, max_chars, dict(zip(names, r[:4], strict=True)), dict(r[4] or ())) for r in rows]
+        made = [
+            build_item_text(fields, max_chars, dict(zip(names, r[:4], strict=True)), dict(r[4] or ())) for r in rows
+        ]
         return pa.array(made, pa.string())
 
     passes = F.expr(eligible_where) if eligible_where else F.lit(True)

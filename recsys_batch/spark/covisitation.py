@@ -15,7 +15,9 @@ def daily_interactions(interactions: DataFrame) -> DataFrame:
     """
     weighted = interactions.where("item_index IS NOT NULL AND type_weight > 0")
     return weighted.groupBy("user_id", "item_index", F.to_date("event_time").alias("day")).agg(
-        F.max("type_weight").alias("type_weight"), F.min("event_time").alias("event_time"), F.min("age_days").alias("age_days")
+        F.max("type_weight").alias("type_weight"),
+        F.min("event_time").alias("event_time"),
+        F.min("age_days").alias("age_days"),
     )
 
 
@@ -26,7 +28,9 @@ def user_sequences(daily: DataFrame, history_length: int) -> DataFrame:
     kept = daily.withColumn("_place", F.row_number().over(newest)).where(F.col("_place") <= history_length)
     # The rank must stand in a column before it can be collected.
     ranked = kept.withColumn("step", F.dense_rank().over(steps))
-    entries = F.array_sort(F.collect_list(F.struct("step", "item_index", F.col("type_weight").cast("double").alias("weight"))))
+    entries = F.array_sort(
+        F.collect_list(F.struct("step", "item_index", F.col("type_weight").cast("double").alias("weight")))
+    )
     return (
         ranked.groupBy("user_id")
         .agg(entries.alias("e"))

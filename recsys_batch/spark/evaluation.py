@@ -30,7 +30,8 @@ def target_ranks(lake: Lake, config: Config, ds: date) -> npt.NDArray[np.int64]:
     lists = lake.read(Tables.REQUEST_RECOMMENDATIONS, release.tables[Tables.REQUEST_RECOMMENDATIONS])
     raw = read_table(lake.spark, "targets", config.sources.targets, ds)
     targets = raw.where(KEPT).select(
-        canonical_id("request_id", "keep").alias("request_id"), canonical_id("item_id", config.prepare.id_case).alias("item_id")
+        canonical_id("request_id", "keep").alias("request_id"),
+        canonical_id("item_id", config.prepare.id_case).alias("item_id"),
     )
     return _ranks(targets, lists.where(f"ds = DATE'{ds.isoformat()}'"), ("request_id", "item_id"))
 

@@ -81,6 +81,8 @@ def weigh_interactions(events: DataFrame, ds: date, prepare: Prepare) -> DataFra
     return (
         events.withColumn("undone", undone)
         .withColumn("age_days", age_days)
-        .withColumn("type_weight", F.when(F.col("undone") | F.coalesce(disliked, F.lit(False)), 0.0).otherwise(type_weight))
+        .withColumn(
+            "type_weight", F.when(F.col("undone") | F.coalesce(disliked, F.lit(False)), 0.0).otherwise(type_weight)
+        )
         .withColumn("weight", F.col("type_weight") * F.pow(F.lit(0.5), F.col("age_days") / prepare.half_life_days))
     )

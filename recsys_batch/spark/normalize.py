@@ -11,20 +11,20 @@ from recsys_batch.rules.text import IdCase, canonicalize_ids, clean_text, normal
 def canonical_id(column: str, case: IdCase) -> Column:
     """Return the canonical form of an id column (`rules.text.canonicalize_ids`)."""
 
-    @F.arrow_udf(StringType())  # type: ignore[untyped-decorator]
+    @F.arrow_udf(StringType())  # type: ignore[attr-defined, untyped-decorator]
     def canonicalize(ids: pa.Array) -> pa.Array:
         return canonicalize_ids(ids, case)
 
     return canonicalize(F.col(column))  # type: ignore[no-any-return]
 
 
-@F.arrow_udf(StringType())  # type: ignore[untyped-decorator]
+@F.arrow_udf(StringType())  # type: ignore[attr-defined, untyped-decorator]
 def normalized_query(queries: pa.Array) -> pa.Array:
     """Normalize a query column (`rules.text.normalize_query`)."""
     return pa.array([normalize_query(query) for query in queries.to_pylist()], pa.string())
 
 
-@F.arrow_udf(StringType())  # type: ignore[untyped-decorator]
+@F.arrow_udf(StringType())  # type: ignore[attr-defined, untyped-decorator]
 def cleaned(texts: pa.Array) -> pa.Array:
     """Clean a column of catalog text (`rules.text.clean_text`)."""
     return pa.array([clean_text(text) or None for text in texts.to_pylist()], pa.string())
@@ -33,7 +33,7 @@ def cleaned(texts: pa.Array) -> pa.Array:
 def canonical_list(column: str, case: IdCase) -> Column:
     """Return a list-of-ids column in canonical form, null and blank ids left out."""
 
-    @F.arrow_udf(ArrayType(StringType()))  # type: ignore[untyped-decorator]
+    @F.arrow_udf(ArrayType(StringType()))  # type: ignore[attr-defined, untyped-decorator]
     def canonicalize(lists: pa.Array) -> pa.Array:
         values = lists.to_pylist()
         flat = canonicalize_ids(pa.array([v for row in values for v in row or ()], pa.string()), case).to_pylist()

@@ -27,17 +27,21 @@ class Expectation:
 def check_lists(staged: DataFrame, items: DataFrame, expected: Expectation) -> list[Check]:
     """Measure every invariant of one staged table; `items` is the catalog with item_id and eligible."""
     table = expected.table
-    rows = staged.withColumnsRenamed({Lists.ITEM[table]: "item", Lists.KEY[table]: "key"})
-    if table == "similar_items":  # its key is named as the other tables' item
-        rows = staged.select(F.col("item_id").alias("key"), F.col("similar_item_id").alias("item"), "rank", "score", "sources", "reason")
+    key, item = F.col(Lists.KEY[table]).alias("key"), F.col(Lists.ITEM[table]).alias("item")
+    rows = staged.select(key, item, "rank", "score", "sources", "reason")
     lists = _measure_lists(rows, items, expected.top_n)
-    covered = expected.keys.join(rows.select("key").distinct(), "key", "left_anti").count()
-    num_keys = expected.keys.count()
+    listed = rows.select("key", F.lit(1).alias("listed")).distinct()
+    covered = (
+        expected.keys.join(listed, "key", "left")
+        .agg(F.count("*").alias("num_keys"), F.sum("listed").alias("num_listed"))
+        .first()
+    )
+    num_keys, num_covered = (covered.num_keys or 0, covered.num_listed or 0) if covered is not None else (0, 0)
     num_lists = int(lists["lists"])
     checks = [
         at_least(table, "lists", num_lists, 1),
         at_least(table, "full_list_share", lists["full"] / max(num_lists, 1), expected.min_full_share),
-        at_least(table, "key_coverage", 1 - covered / max(num_keys, 1), expected.min_coverage),
+        at_least(table, "key_coverage", num_covered / max(num_keys, 1), expected.min_coverage),
         at_most(table, "lists_with_gaps_in_rank", lists["gaps"], 0),
         at_most(table, "lists_longer_than_n", lists["longer"], 0),
         at_most(table, "lists_with_duplicate_items", lists["duplicated"], 0),
@@ -45,7 +49,9 @@ def check_lists(staged: DataFrame, items: DataFrame, expected: Expectation) -> l
         at_most(table, "scores_rising_with_rank", lists["rising"], 0),
         at_most(table, "items_not_eligible", lists["not_eligible"], 0),
         at_most(table, "rows_without_reason", lists["unexplained"], 0),
-        at_most(table, "popularity_only_share", lists["fallback"] / max(num_lists, 1), expected.max_fallback_share, "warn"),
+        at_most(
+            table, "popularity_only_share", lists["fallback"] / max(num_lists, 1), expected.max_fallback_share, "warn"
+        ),
     ]
     if expected.forbidden is not None:
         repeats = rows.join(expected.forbidden, ["key", "item"], "left_semi").count()
@@ -58,7 +64,9 @@ def _measure_lists(rows: DataFrame, items: DataFrame, top_n: int) -> dict[str, f
     eligible = items.where("eligible").select(F.col("item_id").alias("item"), F.lit(True).alias("eligible"))
     previous = F.lag("score").over(Window.partitionBy("key").orderBy("rank"))
     finite = F.col("score").isNotNull() & ~F.isnan("score") & (F.abs("score") != float("inf"))
-    marked = rows.join(eligible, "item", "left").withColumn("rising", F.coalesce(F.col("score") > previous, F.lit(False)))
+    marked = rows.join(eligible, "item", "left").withColumn(
+        "rising", F.coalesce(F.col("score") > previous, F.lit(False))
+    )
     per_list = marked.groupBy("key").agg(
         F.count("*").alias("n"),
         F.max("rank").alias("last"),

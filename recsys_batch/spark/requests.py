@@ -35,10 +35,17 @@ def classify_requests(requests: DataFrame, case: IdCase) -> DataFrame:
     """Give every raw request a `status`; of rows with one request_id the first in the order of their columns is used."""
     columns = list(Inputs.TYPES["requests"])
     canonical = requests.select(
-        canonical_id("request_id", "keep").alias("request_id"), canonical_list("item_ids", case), normalized_query("query").alias("query"), KEPT
+        canonical_id("request_id", "keep").alias("request_id"),
+        canonical_list("item_ids", case),
+        normalized_query("query").alias("query"),
+        KEPT,
     )
     empty = (F.coalesce(F.size("item_ids"), F.lit(0)) <= 0) & F.col("query").isNull()
-    fault = F.when(~F.col(KEPT), FILTERED).when(F.col("request_id").isNull(), "missing_request_id").when(empty, "empty_request")
+    fault = (
+        F.when(~F.col(KEPT), FILTERED)
+        .when(F.col("request_id").isNull(), "missing_request_id")
+        .when(empty, "empty_request")
+    )
     copies = Window.partitionBy(STATUS, "request_id").orderBy(*columns)
     return (
         canonical.withColumn(STATUS, fault)

@@ -13,7 +13,14 @@ _RELEASED = "released"
 
 
 def record_stage(
-    lake: Lake, ds: date, run_id: str, identity: str, stage: str, seconds: float, counts: Mapping[str, float], finished: bool
+    lake: Lake,
+    ds: date,
+    run_id: str,
+    identity: str,
+    stage: str,
+    seconds: float,
+    counts: Mapping[str, float],
+    finished: bool,
 ) -> None:
     """Append one row for a finished stage; the last of a published run is marked, so that nobody resumes it."""
     lake.ensure(Tables.RUN_STAGES, RUN_STAGES_DDL, ("ds",))

@@ -22,7 +22,7 @@ def get_session(app_name: str) -> SparkSession:
     # Workers otherwise run whatever `python3` the PATH of the executor names.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = SparkSession.builder.appName(app_name).getOrCreate()
-    if "DeltaSparkSessionExtension" not in spark.conf.get("spark.sql.extensions", ""):
+    if "DeltaSparkSessionExtension" not in (spark.conf.get("spark.sql.extensions", "") or ""):
         spark.stop()
         raise ConfigError(
             "the Spark session has no Delta Lake: start the job with "
@@ -36,4 +36,4 @@ def get_session(app_name: str) -> SparkSession:
 
 def is_local(spark: SparkSession) -> bool:
     """Whether driver and executors are one process."""
-    return spark.sparkContext.master.startswith("local")
+    return str(spark.sparkContext.master).startswith("local")

@@ -28,10 +28,16 @@ def shown_to(lake: Lake, ds: date, table: str, key: str) -> Shown:
     release = latest_release(lake, ds)
     if release is None or table not in release.tables:
         raise InputNotReadyError(f"{table}: nothing published for {ds} in {lake.root}; run the night first")
-    rows = lake.read(table, release.tables[table]).where(f"ds = DATE'{ds.isoformat()}'").where(F.col(Lists.KEY[table]) == key)
+    rows = (
+        lake.read(table, release.tables[table])
+        .where(f"ds = DATE'{ds.isoformat()}'")
+        .where(F.col(Lists.KEY[table]) == key)
+    )
     titles = lake.read_ds(Tables.ITEMS, ds).select(F.col("item_id").alias("i"), "title", "item_index")
     listed = rows.join(titles, F.col(Lists.ITEM[table]) == F.col("i")).orderBy("rank")
-    found = listed.select("rank", F.col("i").alias("item_id"), "title", "score", "sources", F.col("reason.text").alias("reason")).collect()
+    found = listed.select(
+        "rank", F.col("i").alias("item_id"), "title", "score", "sources", F.col("reason.text").alias("reason")
+    ).collect()
     if not found:
         raise ConfigError(f"{table}: {Lists.KEY[table]} {key!r} has no list on {ds}; check the id's spelling and case")
     history = _history(lake, ds, key, titles) if table == Tables.USER_RECOMMENDATIONS else []
@@ -50,5 +56,12 @@ def _history(lake: Lake, ds: date, user_id: str, titles: DataFrame) -> list[Row]
     user = lake.read_ds(Tables.USER_HISTORIES, ds).where(F.col("user_id") == user_id)
     entries = user.select(F.explode(F.arrays_zip("history", "history_codes", "history_times")).alias("e"))
     names = F.element_at(F.array(*(F.lit(name) for name in EVENT_TYPES)), F.col("e.history_codes") + 1)
-    flat = entries.select(F.col("e.history").alias("item_index"), names.alias("event_type"), F.col("e.history_times").alias("time"))
-    return flat.join(titles, "item_index").orderBy(F.desc("time"), "item_index").select("time", "event_type", F.col("i").alias("item_id"), "title").collect()
+    flat = entries.select(
+        F.col("e.history").alias("item_index"), names.alias("event_type"), F.col("e.history_times").alias("time")
+    )
+    return (
+        flat.join(titles, "item_index")
+        .orderBy(F.desc("time"), "item_index")
+        .select("time", "event_type", F.col("i").alias("item_id"), "title")
+        .collect()
+    )

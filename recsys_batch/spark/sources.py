@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from pyspark.errors import AnalysisException, ParseException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
@@ -60,7 +60,9 @@ def _read_source(spark: SparkSession, table: str, number: int, source: Source) -
     try:
         raw = reader.load(absolute_uri(source.path))
     except (AnalysisException, ParseException) as error:
-        raise SourceColumnsError(f"{where}: {source.path!r} is not readable as {source.format}: {_first_line(error)}") from None
+        raise SourceColumnsError(
+            f"{where}: {source.path!r} is not readable as {source.format}: {_first_line(error)}"
+        ) from None
     kept = F.expr(source.where) if source.where else F.lit(True)
     try:
         frame = raw.select(
@@ -76,7 +78,7 @@ def _read_source(spark: SparkSession, table: str, number: int, source: Source) -
     return frame
 
 
-def _typed(source: Source, column: str, kind: str) -> F.Column:
+def _typed(source: Source, column: str, kind: str) -> Column:
     expression = source.select.get(column)
     if expression is None:
         return F.lit(None).cast(kind)

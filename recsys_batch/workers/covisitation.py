@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,9 @@ class CountPairs:
         distance = steps_L[second] - steps_L[first]
         near = distance <= self.config.max_distance
         first, second, distance = first[near], second[near], distance[near]
-        forward = self.config.distance_decay ** np.maximum(distance - 1, 0) * np.sqrt(weights_L[first] * weights_L[second])
+        forward = self.config.distance_decay ** np.maximum(distance - 1, 0) * np.sqrt(
+            weights_L[first] * weights_L[second]
+        )
         # Within one basket there is no before and after.
         backward = forward * np.where(distance == 0, 1.0, self.config.backward)
         left, right = items_L[first], items_L[second]
@@ -57,8 +60,8 @@ class CountPairs:
         return codes, np.concatenate([forward, backward[other]])
 
 
-def _numpy(values: pa.ListScalar) -> npt.NDArray[np.int64]:
-    array = values.values.to_numpy(zero_copy_only=False)
+def _numpy(values: pa.ListScalar) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = values.values.to_numpy(zero_copy_only=False)
     return array.astype(np.int64) if array.dtype.kind == "i" else array
 
 

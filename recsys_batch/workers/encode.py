@@ -32,10 +32,13 @@ class EncodeTexts:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Encode the partition's texts a window at a time; a partition without rows loads no model."""
         progress = ProgressFile(self.progress_folder)
+        loads_before, tokens = count_loads(), 0
         for window in windows(batches, _WINDOW):
             encoder = get_encoder(self.settings, self.device, self.num_threads or current_task().cpus)
+            before = encoder.stats.tokens
             texts = window.column("text").to_pylist()
             vectors_ND = encoder.encode_queries(texts) if self.kind == "query" else encoder.encode_documents(texts)
             yield pa.record_batch([window.column("text_key"), to_vector_array(vectors_ND)], schema=VECTORS)
-            progress.advance(len(texts), model_loads=count_loads(), tokens=encoder.stats.tokens)
+            tokens += encoder.stats.tokens - before
+            progress.advance(len(texts), model_loads=count_loads() - loads_before, tokens=tokens)
         progress.write()

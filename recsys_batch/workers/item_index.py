@@ -45,6 +45,10 @@ def _read_item_index(folder: str) -> ItemIndex:
     num_items = items.num_rows
     if not np.array_equal(items["item_index"].to_numpy(), np.arange(num_items)):
         raise ValueError(f"{folder}/items: item_index is not dense from 0 to {num_items - 1}; write the index again")
+    if items["vector"].null_count:
+        raise ValueError(
+            f"{folder}/items: {items['vector'].null_count} item(s) without a vector; encode the catalog again"
+        )
     # A copy: torch refuses to share arrays that Arrow owns and marks read-only.
     vectors_ID = np.array(items["vector"].combine_chunks().flatten(), dtype=np.float32).reshape(num_items, -1)
     codes = items["category_key"].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()

@@ -52,6 +52,8 @@ class RerankCandidates:
     index_folder: str
     list_kind: ListKind
     config: Rerank
+    sharpness: float
+    """Exponent that retrieval scored cosines with: the anchor must be the item that really pulled most."""
     progress_folder: str
     output_schema: pa.Schema = field(default=RANKED, repr=False)
 
@@ -93,14 +95,17 @@ class RerankCandidates:
         if self.list_kind == "query":
             return [_Anchor(s) if s == POPULARITY else _Anchor(s, profile.key, profile.key) for s in sources]
         if not profile.history_H.size:
-            return [_Anchor(POPULARITY)] * len(sources)
+            return [_Anchor(source) for source in sources]
         items_N, history_H = profile.items_C[positions_N], profile.history_H
+        cosines_NH = index.vectors_ID[items_N] @ index.vectors_ID[history_H].T
         pulls_NH = {
-            CONTENT: index.vectors_ID[items_N] @ index.vectors_ID[history_H].T * profile.weights_H,
+            CONTENT: np.maximum(cosines_NH, 0.0) ** self.sharpness * profile.weights_H,
             COVISITATION: index.neighbors_II[history_H][:, items_N].toarray().T * profile.weights_H,
         }
         return [
-            _Anchor(source) if source == POPULARITY else _anchor_at(index, profile, source, int(pulls_NH[source][n].argmax()))
+            _Anchor(source)
+            if source == POPULARITY
+            else _anchor_at(index, profile, source, int(pulls_NH[source][n].argmax()))
             for n, source in enumerate(sources)
         ]
 

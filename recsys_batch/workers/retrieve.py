@@ -66,7 +66,8 @@ class RetrieveCandidates:
         ]
         items = [row[0] for row in rows]
         scores = [
-            self._score_content(index, vectors_PD[row], history[row], weights[row], items[row]) for row in range(len(rows))
+            self._score_content(index, vectors_PD[row], history[row], weights[row], items[row])
+            for row in range(len(rows))
         ]
         columns = {
             "items": to_list_array(items, pa.int32()),
@@ -74,9 +75,13 @@ class RetrieveCandidates:
             CONTENT: to_list_array(scores, pa.float32()),
             COVISITATION: to_list_array([row[2] for row in rows], pa.float32()),
             POPULARITY: to_list_array([index.popularity_I[i] for i in items], pa.float32()),
-            "history_weights": pa.ListArray.from_arrays(pa.array(weights.starts.astype(np.int32)), pa.array(weights.values)),
+            "history_weights": pa.ListArray.from_arrays(
+                pa.array(weights.starts.astype(np.int32)), pa.array(weights.values)
+            ),
         }
-        return pa.record_batch([columns[n] if n in columns else profiles.column(n) for n in CANDIDATES.names], schema=CANDIDATES)
+        return pa.record_batch(
+            [columns[n] if n in columns else profiles.column(n) for n in CANDIDATES.names], schema=CANDIDATES
+        )
 
     def _decayed(self, history: Ragged, weights: Ragged) -> Ragged:
         """Weigh the history by place too: newest first, halved every `position_half_life` places."""
@@ -87,17 +92,27 @@ class RetrieveCandidates:
     def _content(self, index: ItemIndex, vectors_PD: FloatArray, seen: Ragged) -> list[IntArray]:
         """Return each profile's nearest eligible unseen items; none for a profile without a vector."""
         device = choose_device(self.device)
-        found_PK = exact_topk(
-            torch.from_numpy(vectors_PD).to(device),
-            item_blocks(index, self.config.item_block, device),
-            self.config.content.candidates,
-            _seen_items(seen),
-        ).indices_QK.cpu().numpy()
-        blank_P = ~vectors_PD.any(axis=1)
+        found_PK = (
+            exact_topk(
+                torch.from_numpy(vectors_PD).to(device),
+                item_blocks(index, self.config.item_block, device),
+                self.config.content.candidates,
+                _seen_items(seen),
+            )
+            .indices_QK.cpu()
+            .numpy()
+        )
+        blank_P: list[bool] = (vectors_PD == 0).all(axis=1).tolist()
         return [row[row >= 0] if not blank else row[:0] for row, blank in zip(found_PK, blank_P, strict=True)]
 
     def _union(
-        self, index: ItemIndex, row: int, content: IntArray, covisits_PI: sp.csr_matrix, popular: IntArray, seen: IntArray
+        self,
+        index: ItemIndex,
+        row: int,
+        content: IntArray,
+        covisits_PI: sp.csr_matrix,
+        popular: IntArray,
+        seen: IntArray,
     ) -> tuple[IntArray, IntArray, FloatArray]:
         """Return the profile's candidates in item order, who proposed each, and their co-visitation scores."""
         neighbors = covisits_PI.indices[covisits_PI.indptr[row] : covisits_PI.indptr[row + 1]].astype(np.int64)
@@ -126,9 +141,9 @@ class RetrieveCandidates:
         content = self.config.content
         if content.mode == "mean" or not history.size:
             scores = np.maximum(index.vectors_ID[items] @ vector_D, 0.0)
-            return (scores**content.sharpness).astype(np.float32)
+            return np.asarray(scores**content.sharpness, dtype=np.float32)
         similarities_CH = np.maximum(index.vectors_ID[items] @ index.vectors_ID[history].T, 0.0)
-        return ((similarities_CH**content.sharpness) @ weights).astype(np.float32)
+        return np.asarray((similarities_CH**content.sharpness) @ weights, dtype=np.float32)
 
 
 def profile_vectors(index: ItemIndex, history: Ragged, weights: Ragged, own: Ragged) -> FloatArray:
@@ -144,7 +159,7 @@ def profile_vectors(index: ItemIndex, history: Ragged, weights: Ragged, own: Rag
         elif history[row].size:
             vectors_PD[row] = weights[row] @ index.vectors_ID[history[row]]
     norms_P1 = np.linalg.norm(vectors_PD, axis=1, keepdims=True)
-    return np.divide(vectors_PD, norms_P1, out=np.zeros_like(vectors_PD), where=norms_P1 > 0)
+    return np.where(norms_P1 > 0, vectors_PD / np.where(norms_P1 > 0, norms_P1, 1), 0).astype(np.float32, copy=False)
 
 
 def item_blocks(index: ItemIndex, block: int, device: str) -> Iterator[ItemBlock]:

@@ -82,7 +82,14 @@ def test_truncated_weights(night, tmp_path: Path) -> None:
 def test_exit_code_and_last_lines_reach_the_scheduler(tmp_path: Path) -> None:
     """The code passes through spark-submit, the status file says why, and the log's end names the fault."""
     status = tmp_path / "status.json"
-    command = ["spark-submit", "--properties-file", "conf/spark/local.conf", "jobs/nightly.py", "--config", "conf/demo.yaml"]
+    command = [
+        "spark-submit",
+        "--properties-file",
+        "conf/spark/local.conf",
+        "jobs/nightly.py",
+        "--config",
+        "conf/demo.yaml",
+    ]
     command += ["--ds", str(DS), "--set", "sources.events.0.path=/nowhere", "--set", f"lake.root={tmp_path / 'lake'}"]
     done = subprocess.run(
         [*command, "--status-file", str(status)],

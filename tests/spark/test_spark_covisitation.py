@@ -137,7 +137,9 @@ def test_neighbors_equal_the_reference(daily, log):
 
 def basket(user, *items):
     """One basket: every pair of it weighs 1 in both directions."""
-    return [{"user_id": user, "item_index": i, "type_weight": 1.0, "event_time": f"2026-06-0{user} 00:00:00"} for i in items]
+    return [
+        {"user_id": user, "item_index": i, "type_weight": 1.0, "event_time": f"2026-06-0{user} 00:00:00"} for i in items
+    ]
 
 
 def neighbors_of(frame, rows, **changes):

@@ -65,7 +65,9 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def items(frame):
-    return frame({"item_id": "string", "item_index": "int"}, [{"item_id": i, "item_index": n} for n, i in enumerate("AB")])
+    return frame(
+        {"item_id": "string", "item_index": "int"}, [{"item_id": i, "item_index": n} for n, i in enumerate("AB")]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,13 @@ def test_no_row_is_lost_and_used_rows_are_canonical(classified):
 
 def test_the_same_copy_is_used_however_the_rows_are_spread(raw, items):
     copies = [
-        BASE | {"event_id": f"e{n}", "session_id": f"s{copy}", "position": copy * 7 % 5, "quantity": None if copy == 2 else 1.0}
+        BASE
+        | {
+            "event_id": f"e{n}",
+            "session_id": f"s{copy}",
+            "position": copy * 7 % 5,
+            "quantity": None if copy == 2 else 1.0,
+        }
         for n in range(8)
         for copy in range(5)
     ]
@@ -129,7 +137,10 @@ def test_a_return_undoes_purchases_only_where_it_reaches_what_was_bought(frame):
     rows += [{"user_id": "all", "event_type": "view"}, {"user_id": "part", "event_type": "search", "item_index": None}]
     found = weigh(frame, rows).collect()
     assert len(found) == len(rows)
-    purchases = {user: {(r.undone, r.type_weight) for r in found if r.user_id == user and r.event_type == "purchase"} for user in users}
+    purchases = {
+        user: {(r.undone, r.type_weight) for r in found if r.user_id == user and r.event_type == "purchase"}
+        for user in users
+    }
     assert purchases == {user: {(True, 0.0) if undone else (False, 1.0)} for user, (undone, _) in users.items()}
     others = {(row.event_type, row.undone, row.type_weight) for row in found if row.event_type != "purchase"}
     assert others == {("return", False, 0.0), ("view", False, 0.2), ("search", False, 0.0)}
@@ -140,7 +151,13 @@ def test_an_interaction_halves_its_weight_every_half_life(frame):
     rows = [{"user_id": str(days), "event_time": f"{end - timedelta(days=days)} 00:00:00"} for days in (1, 45, 90, 180)]
     rows.append({"user_id": "six hours", "event_time": "2026-06-30 18:00:00"})
     found = {row.user_id: row for row in weigh(frame, rows).collect()}
-    assert {user: row.age_days for user, row in found.items()} == {"1": 1.0, "45": 45.0, "90": 90.0, "180": 180.0, "six hours": 0.25}
+    assert {user: row.age_days for user, row in found.items()} == {
+        "1": 1.0,
+        "45": 45.0,
+        "90": 90.0,
+        "180": 180.0,
+        "six hours": 0.25,
+    }
     assert found["90"].weight == pytest.approx(1.0 / 2)
     assert found["180"].weight == pytest.approx(1.0 / 4)
     assert found["45"].weight == pytest.approx(2**-0.5)
@@ -159,13 +176,17 @@ def test_types_weigh_what_the_config_says_and_low_ratings_nothing(frame):
         "unfavorite": 0.0,
         "return": 0.0,
     }
-    prepare = Prepare(event_weights={"purchase": 1.0, "cart": 0.75, "view": 0.25, "rating": 0.5}, half_life_days=1.0, min_rating=3.0)
+    prepare = Prepare(
+        event_weights={"purchase": 1.0, "cart": 0.75, "view": 0.25, "rating": 0.5}, half_life_days=1.0, min_rating=3.0
+    )
     rows = [{"user_id": event_type, "event_type": event_type, "item_index": n} for n, event_type in enumerate(expected)]
     ratings = {"rating 2.9": 2.9, "rating 3": 3.0, "rating 5": 5.0, "no rating": None}
     rows += [{"user_id": user, "event_type": "rating", "rating": rating} for user, rating in ratings.items()]
     # A low value beside another type is no rating.
     rows.append({"user_id": "low cart", "event_type": "cart", "rating": 1.0})
-    found = weigh(frame, rows, prepare).select("user_id", "type_weight", F.round("weight", 12).alias("weight")).collect()
+    found = (
+        weigh(frame, rows, prepare).select("user_id", "type_weight", F.round("weight", 12).alias("weight")).collect()
+    )
     expected |= {"rating 2.9": 0.0, "rating 3": 0.5, "rating 5": 0.5, "no rating": 0.5, "low cart": 0.75}
     assert {row.user_id: row.type_weight for row in found} == expected
     # One day old at a half-life of one day.

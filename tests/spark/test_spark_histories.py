@@ -69,9 +69,13 @@ def reference(rows: list[dict[str, object]]) -> dict[str, dict[str, list[object]
         made[user] = {
             "history": newest,
             "weights": [math.log(1 + sum(row["weight"] for row in items[item])) for item in newest],
-            "codes": [max((row["weight"], EVENT_TYPE_CODES[row["event_type"]]) for row in items[item])[1] for item in newest],
+            "codes": [
+                max((row["weight"], EVENT_TYPE_CODES[row["event_type"]]) for row in items[item])[1] for item in newest
+            ],
             "times": [last[item] for item in newest],
-            "bought": sorted({row["item_index"] for row in log if row["event_type"] == "purchase" and not row["undone"]}),
+            "bought": sorted(
+                {row["item_index"] for row in log if row["event_type"] == "purchase" and not row["undone"]}
+            ),
         }
     return made
 
@@ -92,7 +96,10 @@ def test_histories_equal_the_reference(histories, log):
     expected = reference(log)
     assert len(rows) == len(expected) == 8
     # The log is of use only where the length cuts and purchases were undone.
-    assert any(len({r.get("item_index") for r in log if r["user_id"] == user and r["weight"] > 0}) > HISTORY_LENGTH for user in expected)
+    assert any(
+        len({r.get("item_index") for r in log if r["user_id"] == user and r["weight"] > 0}) > HISTORY_LENGTH
+        for user in expected
+    )
     assert any(row["undone"] for row in log)
     for row in rows:
         user = expected[row.user_id]
@@ -138,7 +145,9 @@ def test_profiles_of_users_mask_what_they_bought_unless_repeats_are_allowed(hist
 
 
 def test_profiles_of_requests(frame):
-    items = frame({"item_id": "string", "item_index": "int"}, [{"item_id": i, "item_index": n} for n, i in enumerate("ABC")])
+    items = frame(
+        {"item_id": "string", "item_index": "int"}, [{"item_id": i, "item_index": n} for n, i in enumerate("ABC")]
+    )
     vectors = frame({"query": "string", "vector": "array<float>"}, [{"query": "tea", "vector": [0.5, 0.25]}])
     rows = [
         {"request_id": "basket", "item_ids": ["A", "C", "unknown", "A", "B"], "query": None},
@@ -168,7 +177,9 @@ def test_profiles_of_items_and_queries(frame):
     row = item_profiles(items).first()
     assert (row.key, row.history, row.history_weights, row.seen, row.vector) == ("A", [4], [1.0], [4], None)
     queries = frame({"query": "string"}, [{"query": "tea"}])
-    vectors = frame({"query": "string", "vector": "array<float>"}, [{"query": q, "vector": [0.5]} for q in ("tea", "pot")])
+    vectors = frame(
+        {"query": "string", "vector": "array<float>"}, [{"query": q, "vector": [0.5]} for q in ("tea", "pot")]
+    )
     rows = query_profiles(queries, vectors).collect()
     assert [(row.key, row.history, row.seen, row.vector) for row in rows] == [("tea", [], [], [0.5])]
 

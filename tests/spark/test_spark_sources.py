@@ -126,7 +126,9 @@ def test_a_missing_path_is_named_with_its_place_in_the_config(spark, shop):
     ids=["select-unknown-column", "select-syntax", "where-unknown-column", "where-syntax"],
 )
 def test_an_expression_that_does_not_resolve_names_the_columns_of_the_file(spark, shop, changes):
-    with pytest.raises(SourceColumnsError, match=r"(?s)^sources\.events\.0: .*columns are: u, t, time, i, q$") as caught:
+    with pytest.raises(
+        SourceColumnsError, match=r"(?s)^sources\.events\.0: .*columns are: u, t, time, i, q$"
+    ) as caught:
         read(spark, source(shop / "a.csv", **changes))
     assert caught.value.exit_code == 2
 

@@ -22,7 +22,7 @@ Pairs = dict[tuple[int, int], float]
 class Shop:
     """A catalog as the tests think of it: one row an item, and co-visitation weights by (item, neighbor)."""
 
-    vectors_ID: npt.NDArray[np.float32]  # noqa: N815 - a shape suffix
+    vectors_ID: npt.NDArray[np.float32]
     eligible: list[bool]
     popularity: list[float]
     categories: list[str | None]

@@ -55,7 +55,7 @@ def rerank(
     cuts: Any = (),
     **rules: Any,
 ) -> list[dict[str, Any]]:
-    task = RerankCandidates(folder, kind, Rerank(**rules), str(progress))  # type: ignore[arg-type]
+    task = RerankCandidates(folder, kind, Rerank(**rules), 1.0, str(progress))  # type: ignore[arg-type]
     return build.run_task(task, pa.Table.from_pylist(rows, schema=SCORED), cuts).to_pylist()
 
 
@@ -197,7 +197,7 @@ def test_from_profiles_to_lists_every_invariant_holds(
         RetrieveCandidates(folder, config, "cpu", 0, progress), pa.Table.from_pylist(rows, schema=PROFILES), cuts
     )
     ranked = build.run_task(RankCandidates(config, progress), candidates, cuts)
-    task = RerankCandidates(folder, "user", Rerank(top_n=top_n, category_cap=cap), progress)
+    task = RerankCandidates(folder, "user", Rerank(top_n=top_n, category_cap=cap), 2.0, progress)
     lists = build.run_task(task, ranked, cuts)
     assert lists.equals(build.run_task(task, ranked))
     num_candidates = dict(zip(ranked["key"].to_pylist(), map(len, ranked["items"].to_pylist()), strict=True))

@@ -1,0 +1,224 @@
+"""Publishing, each test on its own copy of a lake in which run A is published and runs B, C and D stand staged."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.errors import AnotherPublisherWonError
+from recsys_batch.contracts.gates import Check
+from recsys_batch.spark.publish import (
+    Release,
+    _claim,
+    latest_release,
+    publish,
+    record_checks,
+    roll_forward,
+    stage,
+)
+from recsys_batch.spark.tables import Lake
+
+USERS, SIMILAR = Tables.USER_RECOMMENDATIONS, Tables.SIMILAR_ITEMS
+DS, OTHER = date(2026, 6, 30), date(2026, 6, 29)
+RANKED = {
+    "key": "string",
+    "rank": "int",
+    "item": "string",
+    "score": "float",
+    "sources": "array<string>",
+    "reason": "struct<kind: string, anchor: string, text: string>",
+}
+GATES = (Check(USERS, "lists", 2.0, 1.0, "pass"), Check(USERS, "key_coverage", 0.5, 1.0, "warn"))
+# Run -> the items of u1's list.
+RUNS = {"A": "PQ", "B": "R", "C": "S", "D": "TUV"}
+
+
+def release(run_id, replaces=None, ds=DS, lists=(USERS,)):
+    return Release(
+        release_id=run_id,
+        ds=ds,
+        run_id=run_id,
+        action="publish",
+        row_counts={table: len(RUNS[run_id]) for table in lists},
+        gates=GATES,
+        input_versions={"events": "e1"},
+        config_hash="hash",
+        code_version="1.0",
+        model_versions={"encoder": "m1"},
+        replaces=replaces,
+        lists=lists,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(spark, frame, tmp_path_factory):
+    root = tmp_path_factory.mktemp("published") / "lake"
+    lake = Lake.at(spark, str(root))
+    for run_id, items in RUNS.items():
+        rows = [
+            {
+                "key": "u1",
+                "rank": n,
+                "item": i,
+                "score": 1 / n,
+                "sources": ["content"],
+                "reason": ("similar", "X", "similar to X"),
+            }
+            for n, i in enumerate(items, 1)
+        ]
+        ranked = frame(RANKED, rows).coalesce(1)
+        stage(lake, USERS, ranked, OTHER if run_id == "D" else DS, run_id, "m1")
+        if run_id == "A":
+            stage(lake, SIMILAR, ranked, DS, run_id, "m1")
+    row = publish(lake, release("A", lists=(USERS, SIMILAR)))
+    return root, row
+
+
+@pytest.fixture
+def lake(spark, made, tmp_path):
+    shutil.copytree(made[0], tmp_path / "lake")
+    return Lake.at(spark, str(tmp_path / "lake"))
+
+
+def versions(lake, *tables):
+    """The newest Delta version of each table, read from its log."""
+    root = Path(lake.root.removeprefix("file://"))
+    return {t: max(int(f.stem) for f in (root / t / "_delta_log").glob("*.json")) for t in tables}
+
+
+def shown(lake, table=USERS, ds=DS, version=None):
+    """(run, items by rank) of the published rows."""
+    rows = lake.read(table, version).where(f"ds = DATE'{ds}'").orderBy("rank").collect()
+    return {row.run_id for row in rows}, "".join(
+        row.similar_item_id if table == SIMILAR else row.item_id for row in rows
+    )
+
+
+def num_releases(lake):
+    return lake.read(Tables.RELEASES).count()
+
+
+def test_a_release_names_its_rows_and_their_versions(lake, made):
+    found = latest_release(lake, DS)
+    assert found == made[1]
+    assert (found.release_id, found.ds, found.run_id, found.action, found.replaces) == ("A", DS, "A", "publish", None)
+    assert found.row_counts == {USERS: 2, SIMILAR: 2}
+    assert [tuple(gate) for gate in found.gates] == [
+        (USERS, "lists", 2.0, 1.0, "pass"),
+        (USERS, "key_coverage", 0.5, 1.0, "warn"),
+    ]
+    assert (found.input_versions, found.config_hash, found.code_version) == ({"events": "e1"}, "hash", "1.0")
+    assert found.model_versions == {"encoder": "m1"}
+    assert found.tables == versions(lake, USERS, SIMILAR)
+    for table in (USERS, SIMILAR):
+        assert shown(lake, table, version=found.tables[table]) == ({"A"}, "PQ")
+    row = lake.read(USERS).where("rank = 2").first()
+    assert row.asDict(recursive=True) == {
+        "ds": DS,
+        "user_id": "u1",
+        "rank": 2,
+        "item_id": "Q",
+        "score": 0.5,
+        "sources": ["content"],
+        "reason": {"kind": "similar", "anchor": "X", "text": "similar to X"},
+        "model_version": "m1",
+        "run_id": "A",
+    }
+    assert latest_release(lake, OTHER) is None
+
+
+def test_publishing_a_release_again_changes_nothing(lake, made):
+    before = versions(lake, USERS, SIMILAR, Tables.RELEASES)
+    again = publish(lake, release("A", lists=(USERS, SIMILAR)))
+    assert again == made[1]
+    assert versions(lake, USERS, SIMILAR, Tables.RELEASES) == before
+    assert num_releases(lake) == 1
+    assert shown(lake) == ({"A"}, "PQ")
+    assert roll_forward(lake, DS) is None
+
+
+def test_a_publication_cut_short_after_its_claim_is_rolled_forward_once(lake):
+    _claim(lake, release("B", replaces="A"))
+    # Readers still have the release before.
+    assert latest_release(lake, DS).release_id == "A"
+    assert shown(lake) == ({"A"}, "PQ")
+    assert roll_forward(lake, OTHER) is None
+    assert roll_forward(lake, DS) == "B"
+    found = latest_release(lake, DS)
+    assert (found.release_id, found.replaces, found.row_counts) == ("B", "A", {USERS: 1})
+    assert [Check(**gate.asDict()) for gate in found.gates] == list(GATES)
+    assert shown(lake, version=found.tables[USERS]) == ({"B"}, "R")
+    after = versions(lake, USERS, Tables.RELEASES)
+    assert roll_forward(lake, DS) is None
+    assert versions(lake, USERS, Tables.RELEASES) == after
+    assert num_releases(lake) == 2
+    # The run that was cut short goes on by itself: nothing more happens.
+    assert publish(lake, release("B", replaces="A")) == found
+    assert versions(lake, USERS, Tables.RELEASES) == after
+
+
+def test_nothing_is_rolled_forward_where_nothing_was_ever_published(spark, tmp_path):
+    empty = Lake.at(spark, str(tmp_path / "empty"))
+    assert roll_forward(empty, DS) is None
+    assert latest_release(empty, DS) is None
+
+
+def test_a_publisher_that_read_an_older_release_loses_and_the_tables_stand(lake):
+    publish(lake, release("B", replaces="A"))
+    before = versions(lake, USERS, Tables.RELEASES)
+    for read in ("A", None):
+        with pytest.raises(AnotherPublisherWonError, match=r"ds 2026-06-30: release B of run B .* run C") as caught:
+            publish(lake, release("C", replaces=read))
+        assert caught.value.exit_code == 40
+    assert versions(lake, USERS, Tables.RELEASES) == before
+    assert shown(lake) == ({"B"}, "R")
+    assert latest_release(lake, DS).release_id == "B"
+    # Having read B, it may replace it; what B published can still be read.
+    published = publish(lake, release("C", replaces="B"))
+    assert shown(lake) == ({"C"}, "S")
+    assert shown(lake, version=before[USERS]) == ({"B"}, "R")
+    assert latest_release(lake, DS) == published
+
+
+def test_two_dates_published_at_once_do_not_disturb_each_other(lake):
+    with ThreadPoolExecutor(2) as pool:
+        rows = list(pool.map(lambda r: publish(lake, r), [release("B", replaces="A"), release("D", ds=OTHER)]))
+    assert [row.release_id for row in rows] == ["B", "D"]
+    assert shown(lake, ds=DS) == ({"B"}, "R")
+    assert shown(lake, ds=OTHER) == ({"D"}, "TUV")
+    for ds, row in zip((DS, OTHER), rows, strict=True):
+        assert latest_release(lake, ds) == row
+        assert shown(lake, ds=ds, version=row.tables[USERS]) == shown(lake, ds=ds)
+    assert num_releases(lake) == 3
+
+
+def test_of_two_publishers_at_once_one_wins(lake):
+    def attempt(wanted):
+        try:
+            return publish(lake, wanted).release_id
+        except AnotherPublisherWonError:
+            return None
+
+    with ThreadPoolExecutor(2) as pool:
+        won = [w for w in pool.map(attempt, [release("B", replaces="A"), release("C", replaces="A")]) if w]
+    assert len(won) == 1
+    assert latest_release(lake, DS).release_id == won[0]
+    assert shown(lake) == (set(won), RUNS[won[0]])
+    assert num_releases(lake) == 2
+
+
+def test_checks_are_recorded_once_for_each_run_and_stage(lake):
+    record_checks(lake, DS, "A", "publish", GATES)
+    record_checks(lake, DS, "A", "publish", GATES)
+    record_checks(lake, DS, "A", "prepare", [Check("events", "quarantined_share", 0.75, 0.5, "block")])
+    record_checks(lake, OTHER, "D", "publish", GATES[:1])
+    rows = lake.read(Tables.QUALITY_METRICS).collect()
+    assert sorted(tuple(row) for row in rows) == [
+        (OTHER, "D", USERS, "lists", 2.0, 1.0, "pass"),
+        (DS, "A", "events", "quarantined_share", 0.75, 0.5, "block"),
+        (DS, "A", USERS, "key_coverage", 0.5, 1.0, "warn"),
+        (DS, "A", USERS, "lists", 2.0, 1.0, "pass"),
+    ]

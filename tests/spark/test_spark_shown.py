@@ -1,0 +1,106 @@
+from datetime import date
+
+import pytest
+
+from recsys_batch.contracts.columns import EVENT_TYPE_CODES, Tables
+from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
+from recsys_batch.spark.publish import Release, publish, stage
+from recsys_batch.spark.shown import shown_to, some_users
+from recsys_batch.spark.tables import Lake
+
+DS = date(2026, 6, 30)
+REASON = "struct<kind: string, anchor: string, text: string>"
+RANKED = {
+    "key": "string",
+    "rank": "int",
+    "item": "string",
+    "score": "float",
+    "sources": "array<string>",
+    "reason": REASON,
+}
+HISTORIES = {
+    "ds": "date",
+    "user_id": "string",
+    "history": "array<int>",
+    "history_codes": "array<tinyint>",
+    "history_times": "array<timestamp>",
+}
+
+
+@pytest.fixture(scope="module")
+def lake(spark, frame, tmp_path_factory):
+    """Users of 3, 5, 15 and 16 history items; u5 has a list, and item A has one."""
+    lake = Lake.at(spark, str(tmp_path_factory.mktemp("shown") / "lake"))
+    items = [{"ds": DS, "item_id": i, "title": f"title {i}", "item_index": n} for n, i in enumerate("ABCDE")]
+    types = {"ds": "date", "item_id": "string", "title": "string", "item_index": "int"}
+    lake.replace_ds(Tables.ITEMS, frame(types, items).coalesce(1), DS)
+    times = [date(2026, 6, 30 - n) for n in range(16)]
+    codes = [EVENT_TYPE_CODES[name] for name in ("purchase", "view", "cart", "rating", "click")] + [2] * 11
+    rows = [
+        {"ds": DS, "user_id": f"u{n}", "history": [2, 0, 1, 4, 3, *[0] * 11][:n], "history_codes": codes[:n]}
+        for n in (3, 5, 15, 16)
+    ]
+    histories = frame(HISTORIES | {"days": "array<date>"}, [r | {"days": times[: len(r["history"])]} for r in rows])
+    made = histories.selectExpr(
+        "ds", "user_id", "history", "history_codes", "CAST(days AS ARRAY<TIMESTAMP>) history_times"
+    )
+    lake.replace_ds(Tables.USER_HISTORIES, made.coalesce(1), DS)
+    for table, key in ((Tables.USER_RECOMMENDATIONS, "u5"), (Tables.SIMILAR_ITEMS, "A")):
+        listed = [
+            {
+                "key": key,
+                "rank": n,
+                "item": i,
+                "score": 1 / n,
+                "sources": ["content"],
+                "reason": ("similar", "C", f"{i} is like C"),
+            }
+            for n, i in enumerate("DBE", 1)
+        ]
+        stage(lake, table, frame(RANKED, listed).coalesce(1), DS, "run", "m1")
+    lists = (Tables.USER_RECOMMENDATIONS, Tables.SIMILAR_ITEMS)
+    publish(lake, Release("rel", DS, "run", "publish", {}, (), {}, "h", "1", {}, None, lists))
+    return lake
+
+
+def test_a_user_is_shown_the_list_beside_the_history(lake):
+    shown = shown_to(lake, DS, Tables.USER_RECOMMENDATIONS, "u5")
+    assert (shown.release_id, shown.table, shown.key) == ("rel", Tables.USER_RECOMMENDATIONS, "u5")
+    assert [(r["rank"], r.item_id, r.title, r.score, r.reason) for r in shown.recommendations] == [
+        (1, "D", "title D", 1.0, "D is like C"),
+        (2, "B", "title B", 0.5, "B is like C"),
+        (3, "E", "title E", pytest.approx(1 / 3), "E is like C"),
+    ]
+    assert [(r.event_type, r.item_id, r.title) for r in shown.history] == [
+        ("purchase", "C", "title C"),
+        ("view", "A", "title A"),
+        ("cart", "B", "title B"),
+        ("rating", "E", "title E"),
+        ("click", "D", "title D"),
+    ]
+
+
+def test_an_item_is_shown_with_what_is_like_it(lake):
+    shown = shown_to(lake, DS, Tables.SIMILAR_ITEMS, "A")
+    assert [(r["rank"], r.item_id, r.title) for r in shown.recommendations] == [
+        (1, "D", "title D"),
+        (2, "B", "title B"),
+        (3, "E", "title E"),
+    ]
+    assert shown.history == []
+
+
+def test_users_with_a_middling_history_are_picked_the_same_every_time(lake):
+    assert sorted(some_users(lake, DS, 9)) == ["u15", "u5"]
+    assert some_users(lake, DS, 1) == some_users(lake, DS, 9)[:1]
+
+
+def test_what_was_not_published_is_said(lake):
+    with pytest.raises(ConfigError, match="user_recommendations: user_id 'U5' has no list on 2026-06-30"):
+        shown_to(lake, DS, Tables.USER_RECOMMENDATIONS, "U5")
+    with pytest.raises(InputNotReadyError, match="query_recommendations: nothing published for 2026-06-30"):
+        shown_to(lake, DS, Tables.QUERY_RECOMMENDATIONS, "tea")
+    with pytest.raises(InputNotReadyError, match="nothing published for 2026-06-29"):
+        shown_to(lake, date(2026, 6, 29), Tables.USER_RECOMMENDATIONS, "u5")
+    with pytest.raises(InputNotReadyError, match="nothing published for 2026-06-29"):
+        some_users(lake, date(2026, 6, 29), 3)
