@@ -7,7 +7,8 @@ from setuptools import find_packages, setup
 
 root = Path(__file__).parent
 version = re.search(r'__version__ = "([^"]+)"', (root / "recsys_batch/__init__.py").read_text(encoding="utf-8"))
-assert version is not None
+if version is None:
+    raise SystemExit("recsys_batch/__init__.py names no __version__")
 
 setup(
     name="recsys-batch",

@@ -40,6 +40,8 @@ def run_job(main: Callable[[], None]) -> None:
     )
     for noisy in ("py4j", "httpx", "transformers", "pyspark"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It prints a page of Java frames for every wrong expression, and the error below says it in a line.
+    logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
     code = EXIT_DONE
     try:
         main()

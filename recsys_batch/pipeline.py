@@ -111,7 +111,7 @@ def find_encoder(config: Config) -> tuple[EncoderSettings, str]:
 
 
 def _resolve_inputs(spark: SparkSession, config: Config, ds: date) -> dict[str, str]:
-    """Resolve every source and expression, so that a wrong one ends the run in its first seconds; return the versions."""
+    """Resolve every source and expression, so that a wrong one ends the run at once; return the versions."""
     tables = {name: getattr(config.sources, name) for name in ("events", "items", "reviews", "requests")}
     for name, sources in tables.items():
         if sources:

@@ -1,11 +1,15 @@
 """One Spark session for all tests, configured by the file that users run with."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# It prints a page of Java frames for every expression that a test gets wrong on purpose.
+logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("DATA", ROOT.parent / "shared" / "data"))

@@ -153,7 +153,7 @@ class Covisitation(Block):
     count_power: float = Field(0.5, ge=0, le=1)
     """Pair counts are divided by the item's own count to this power (1: a conditional probability, 0: raw counts)."""
     neighbor_power: float = Field(0.0, ge=0, le=1)
-    """Divides by the neighbor's count to this power as well; more than 0 keeps bestsellers from being everyone's neighbor."""
+    """Divides by the neighbor's count to this power as well; above 0, bestsellers are not everyone's neighbors."""
     shrinkage: float = Field(10.0, ge=0)
     """Added to the counts, so that pairs of rare items do not win by chance."""
     history_length: int = Field(100, ge=2)
@@ -190,7 +190,7 @@ class Rerank(Block):
     allow_repeats: bool = False
     """Whether items that the user already bought (or that the request holds) may be recommended."""
     category_cap: int = Field(0, ge=0)
-    """At most this many items of one category a list (lifted, and counted, where a list would fall short); 0: no cap."""
+    """At most this many items of one category a list (lifted, and counted, where it would fall short); 0: no cap."""
     category_level: int = Field(2, ge=1)
     """Levels of the category path that the cap compares."""
     where: str = ""

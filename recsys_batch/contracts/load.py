@@ -123,7 +123,8 @@ def _expand(node: Any, env: Mapping[str, str], path: Path, dotted: tuple[str, ..
         value = env.get(name) or default
         if value is None:
             raise ConfigError(
-                f"{path}: {'.'.join(dotted)}: the environment variable {name} is not set; export it or write ${{{name}:-default}}"
+                f"{path}: {'.'.join(dotted)}: the environment variable {name} is not set; "
+                f"export it or write ${{{name}:-default}}"
             )
         return value
 

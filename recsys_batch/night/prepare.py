@@ -69,7 +69,7 @@ def _prepare_events(run: Run, items: DataFrame) -> DataFrame:
     if on_ds < config.prepare.min_events_on_ds:
         raise EmptyDayError(
             f"sources.events: {on_ds} usable event(s) on {run.ds}, prepare.min_events_on_ds asks for "
-            f"{config.prepare.min_events_on_ds}; retry when the day's log has arrived in {_paths(config.sources.events)}"
+            f"{config.prepare.min_events_on_ds}; retry when the day's log is in {_paths(config.sources.events)}"
         )
     _check_quarantine(run)
     return interactions

@@ -1,4 +1,3 @@
-
 """The BERT and RoBERTa encoder without padding: linear layers see only real tokens, attention sees a padded view of
 them.
 

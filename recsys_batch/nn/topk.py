@@ -1,4 +1,3 @@
-
 """Exact, deterministic top-k by dot product, in bounded memory, item block by item block.
 
 Ties go to the lower item index, which `torch.topk` does not promise: a score and its item index are packed into one

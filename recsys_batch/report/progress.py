@@ -14,6 +14,8 @@ import pyarrow.fs as pafs
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from recsys_batch.contracts.filesystem import open_folder
+
 log = logging.getLogger("recsys_batch.progress")
 _POLL_SECONDS = 1.0
 _LOG_SECONDS = 15.0
@@ -21,7 +23,7 @@ _LOG_SECONDS = 15.0
 
 def read_progress(folder: str) -> list[dict[str, float | str]]:
     """Return the last state of every task that wrote to `folder` (workers.progress.ProgressFile)."""
-    system, path = pafs.FileSystem.from_uri(folder)
+    system, path = open_folder(folder)
     files = system.get_file_info(pafs.FileSelector(path, allow_not_found=True))
     states = []
     for file in files:
@@ -51,7 +53,7 @@ def watch(folder: str, label: str, total: int) -> Iterator[None]:
 
 
 def in_terminal() -> bool:
-    """Whether a person watches: under `spark-submit` our output is a pipe, so its own is asked about, where Linux tells."""
+    """Whether a person watches: under `spark-submit` our output is a pipe, so its own is asked about."""
     if sys.stderr.isatty():
         return True
     return str(Path(f"/proc/{os.getppid()}/fd/1").resolve()).startswith(("/dev/pts/", "/dev/tty"))

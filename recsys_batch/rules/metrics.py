@@ -12,7 +12,7 @@ def hit_rate(ranks: npt.NDArray[np.int64], k: int) -> float:
 def ndcg(ranks: npt.NDArray[np.int64], k: int) -> float:
     """Mean of 1 / log2(rank + 1) over the cases with the target within the first k, 0 for the others.
 
-    With one target a case the ideal gain is 1, so this is NDCG@k in every common variant (Järvelin and Kekäläinen, 2002).
+    With one target a case the ideal gain is 1, so this is NDCG@k in every variant (Järvelin and Kekäläinen, 2002).
     """
     if not ranks.size:
         return 0.0

@@ -20,7 +20,7 @@ _TRIMMED = " \t\n\r\x0b\x0c\u200b\ufeff"
 
 
 def canonicalize_ids(ids: pa.Array, case: IdCase) -> pa.Array:
-    """Return external ids in canonical form: NFKC, trimmed, case policy applied, `17850.0` as `17850`, blank as null."""
+    """Return external ids in canonical form: NFKC, trimmed, cased, `17850.0` as `17850`, blank as null."""
     normalized = pc.utf8_trim(pc.utf8_normalize(ids, form="NFKC"), characters=_TRIMMED)
     normalized = pc.replace_substring_regex(normalized, pattern=_FLOAT_ID, replacement=r"\1")
     if case == "upper":

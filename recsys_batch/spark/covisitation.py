@@ -22,7 +22,7 @@ def daily_interactions(interactions: DataFrame) -> DataFrame:
 
 
 def user_sequences(daily: DataFrame, history_length: int) -> DataFrame:
-    """Return one row a user: the last `history_length` items with the step (rank of the event time) and weight of each."""
+    """Return one row a user: the last `history_length` items, each with its step (rank of its time) and weight."""
     newest = Window.partitionBy("user_id").orderBy(F.desc("event_time"), "item_index")
     steps = Window.partitionBy("user_id").orderBy("event_time")
     kept = daily.withColumn("_place", F.row_number().over(newest)).where(F.col("_place") <= history_length)
@@ -70,6 +70,6 @@ def covisitation_neighbors(
 
 
 def popularity(daily: DataFrame, half_life_days: float) -> DataFrame:
-    """Return (item_index, popularity): log(1 + sum of the daily interactions' weights, halved every `half_life_days`)."""
+    """Return (item_index, popularity): log(1 + sum of the weights, halved every `half_life_days`)."""
     recent = F.col("type_weight") * F.pow(F.lit(0.5), F.col("age_days") / half_life_days)
     return daily.groupBy("item_index").agg(F.log1p(F.sum(recent)).alias("popularity"))

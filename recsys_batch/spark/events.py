@@ -11,12 +11,15 @@ from recsys_batch.spark.normalize import canonical_id, normalized_query
 from recsys_batch.spark.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS, USED
 from recsys_batch.spark.sources import KEPT
 
+# JSON rounds times to milliseconds unless told otherwise; two events a microsecond apart are two.
+_JSON = {"ignoreNullFields": "false", "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
+
 
 def classify_events(events: DataFrame, items: DataFrame, ds: date, prepare: Prepare) -> DataFrame:
     """Give every raw event row exactly one `status`: used, filtered, outside_window, or a quarantine reason.
 
     `events` comes from `sources.read_table`; `items` is the clean catalog with item_id and item_index. Ids are
-    canonical, queries normalized. Of duplicates (same event_id; else all columns equal) one row is used, always the same.
+    canonical, queries normalized. Of duplicates (same event_id, else all columns equal) the same one is always used.
     """
     columns = list(Inputs.TYPES["events"])
     case = prepare.id_case
@@ -45,9 +48,7 @@ def classify_events(events: DataFrame, items: DataFrame, ds: date, prepare: Prep
         .when(F.col("item_id").isNull() & (F.col("event_type") != "search"), "missing_item_id")
     )
     checked = canonical.withColumn(STATUS, faulty)
-    row_key = F.coalesce(
-        F.concat(F.lit("id:"), "event_id"), F.sha2(F.to_json(F.struct(*columns), {"ignoreNullFields": "false"}), 256)
-    )
+    row_key = F.coalesce(F.concat(F.lit("id:"), "event_id"), F.sha2(F.to_json(F.struct(*columns), _JSON), 256))
     copies = Window.partitionBy(STATUS, "_row_key").orderBy(*(F.col(c).asc_nulls_last() for c in columns))
     ranked = checked.withColumn("_row_key", row_key).withColumn("_copy", F.row_number().over(copies))
     known = items.select("item_id", F.col("item_index"))
@@ -71,7 +72,7 @@ def weigh_interactions(events: DataFrame, ds: date, prepare: Prepare) -> DataFra
     quantity = F.abs(F.coalesce("quantity", F.lit(1.0)))
     bought = F.sum(F.when(F.col("event_type") == "purchase", quantity)).over(pair)
     returned = F.sum(F.when(F.col("event_type") == "return", quantity)).over(pair)
-    undone = (F.col("event_type") == "purchase") & (F.coalesce(returned, F.lit(0.0)) >= bought)
+    undone = (F.col("event_type") == "purchase") & F.coalesce(returned >= bought, F.lit(False))
     end = F.lit(ds + timedelta(days=1)).cast("timestamp")
     age_days = (F.unix_micros(end) - F.unix_micros("event_time")) / F.lit(86_400_000_000.0)
     type_weight: Column = F.lit(0.0)

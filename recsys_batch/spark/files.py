@@ -19,8 +19,11 @@ class FileState:
 
 
 def absolute_uri(path: str) -> str:
-    """Return the path with a scheme; a plain path is taken from the driver's working directory."""
-    return path if _SCHEME.match(path) else Path(path).absolute().as_uri().replace("%2A", "*")
+    """Return the path with a scheme; a plain path is taken from the driver's working directory.
+
+    It is not percent-encoded: Hadoop takes `%20` for a name of three characters.
+    """
+    return path if _SCHEME.match(path) else f"file://{Path(path).absolute()}"
 
 
 def list_files(spark: SparkSession, path: str) -> list[FileState]:
@@ -36,7 +39,12 @@ def list_files(spark: SparkSession, path: str) -> list[FileState]:
         iterator = system.listFiles(match.getPath(), True)
         while iterator.hasNext():
             state = iterator.next()
-            name = state.getPath().getName()
-            if not name.startswith(("_", ".")) and "/_delta_log/" not in state.getPath().toString():
+            below = state.getPath().toString().removeprefix(match.getPath().toString())
+            if not any(_is_hidden(part) for part in (below or state.getPath().getName()).split("/")):
                 found.append(FileState(state.getPath().toString(), state.getLen(), state.getModificationTime()))
     return sorted(found, key=lambda state: state.path)
+
+
+def _is_hidden(part: str) -> bool:
+    """Whether Spark's readers skip it too: logs, markers, and what an unfinished write leaves behind."""
+    return part.startswith(".") or (part.startswith("_") and "=" not in part)

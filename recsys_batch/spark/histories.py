@@ -28,7 +28,7 @@ def user_histories(interactions: DataFrame, prepare: Prepare) -> DataFrame:
         .agg(
             F.log1p(F.sum("weight")).cast("float").alias("weight"),
             F.max("event_time").alias("last_time"),
-            F.max(F.struct("weight", codes.alias("code")))["code"].cast("tinyint").alias("code"),
+            F.max(F.struct("type_weight", codes.alias("code")))["code"].cast("tinyint").alias("code"),
         )
     )
     newest_first = Window.partitionBy("user_id").orderBy(F.desc("last_time"), "item_index")
@@ -74,7 +74,7 @@ def item_profiles(items: DataFrame) -> DataFrame:
 
 
 def top_queries(interactions: DataFrame, number: int) -> DataFrame:
-    """Return the `number` most frequent normalized queries of the window (column `query`), ties in alphabetical order."""
+    """Return the `number` most frequent normalized queries (column `query`), ties in alphabetical order."""
     counts = interactions.where("event_type = 'search' AND query IS NOT NULL").groupBy("query").count()
     return counts.orderBy(F.desc("count"), "query").limit(number).select("query")
 

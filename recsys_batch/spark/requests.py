@@ -32,7 +32,7 @@ def classify_reviews(reviews: DataFrame, items: DataFrame, case: IdCase) -> Data
 
 
 def classify_requests(requests: DataFrame, case: IdCase) -> DataFrame:
-    """Give every raw request a `status`; of rows with one request_id the first in the order of their columns is used."""
+    """Give every raw request a `status`; of rows with one request_id the first in column order is used."""
     columns = list(Inputs.TYPES["requests"])
     canonical = requests.select(
         canonical_id("request_id", "keep").alias("request_id"),

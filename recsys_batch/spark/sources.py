@@ -55,9 +55,9 @@ def _read_source(spark: SparkSession, table: str, number: int, source: Source) -
             "check the path, or retry when the file has arrived"
         )
     reader = spark.read.format(source.format).options(**source.options)
-    if source.schema_ddl:
-        reader = reader.schema(source.schema_ddl)
     try:
+        if source.schema_ddl:
+            reader = reader.schema(source.schema_ddl)
         raw = reader.load(absolute_uri(source.path))
     except (AnalysisException, ParseException) as error:
         raise SourceColumnsError(

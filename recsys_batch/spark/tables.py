@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from delta.tables import DeltaTable
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys_batch.spark.files import absolute_uri
@@ -44,7 +46,12 @@ class Lake:
         """Create the empty table where it does not exist."""
         if not self.exists(name):
             empty = self.spark.createDataFrame([], ddl)
-            empty.write.format("delta").mode("ignore").partitionBy(*partition_by).save(self.path(name))
+            try:
+                empty.write.format("delta").mode("ignore").partitionBy(*partition_by).save(self.path(name))
+            except (PySparkException, Py4JJavaError):
+                # Another run made it in between; anything else is an error.
+                if not self.exists(name):
+                    raise
 
     def replace_slice(
         self, name: str, frame: DataFrame, predicate: str, partition_by: tuple[str, ...], txn: str = ""

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as pads
 import scipy.sparse as sp
-from pyarrow.fs import FileSystem
+
+from recsys_batch.contracts.filesystem import open_folder
 
 FloatMatrix = npt.NDArray[np.float32]
 
@@ -68,5 +69,5 @@ def _read_item_index(folder: str) -> ItemIndex:
 
 
 def _read(uri: str) -> pa.Table:
-    system, path = FileSystem.from_uri(uri)
+    system, path = open_folder(uri)
     return pads.dataset(path, filesystem=system, format="parquet").to_table()

@@ -9,8 +9,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 
-import pyarrow.fs as pafs
-
+from recsys_batch.contracts.filesystem import open_folder
 from recsys_batch.contracts.task import current_task
 
 _SECONDS_BETWEEN_WRITES = 2.0
@@ -42,7 +41,7 @@ class ProgressFile:
         """Write the file now."""
         self._written = time.monotonic()
         state = {"rows": self.rows, "seconds": self._written - self._started, "worker": worker_id(), **self.counters}
-        system, folder = pafs.FileSystem.from_uri(self.folder)
+        system, folder = open_folder(self.folder)
         system.create_dir(folder, recursive=True)
         name = f"{folder}/{current_task().partition:05d}.json"
         # A reader must never see half a file, so it is moved into place.

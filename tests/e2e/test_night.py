@@ -1,6 +1,7 @@
 """The whole night on the small demo shop: what is published, and what doing it again changes."""
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_lists_keep_the_invariants_when_recomputed_in_plain_python(
         assert [r.rank for r in rows] == list(range(1, 9))
         assert len({r[item] for r in rows}) == 8
         assert {r[item] for r in rows} <= eligible
-        assert all(a.score >= b.score for a, b in zip(rows, rows[1:], strict=False))
+        assert all(a.score >= b.score for a, b in pairwise(rows))
         assert all(r.reason.text and r.sources for r in rows)
 
 

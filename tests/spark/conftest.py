@@ -25,7 +25,7 @@ def frame(spark) -> Callable[[Mapping[str, str], Rows], Any]:
 
 @pytest.fixture(scope="session")
 def raw(frame) -> Callable[[str, Rows], Any]:
-    """Make rows of an input table as `sources.read_table` gives them: all columns plus `_kept`, true where not given."""
+    """Make rows of an input table as `sources.read_table` gives them, `_kept` true where a row does not say."""
 
     def make(table: str, rows: Rows):
         return frame(Inputs.TYPES[table] | {"_kept": "boolean"}, [{"_kept": True} | dict(row) for row in rows])

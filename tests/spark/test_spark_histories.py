@@ -22,6 +22,7 @@ INTERACTIONS = {
     "event_type": "string",
     "event_time": "timestamp",
     "query": "string",
+    "type_weight": "double",
     "weight": "double",
     "undone": "boolean",
 }
@@ -42,11 +43,12 @@ def random_log() -> list[dict[str, object]]:
                 "item_index": None if event_type == "search" else draw.randrange(9),
                 "event_type": event_type,
                 "event_time": f"2026-06-{draw.randrange(1, 31):02d} 0{draw.randrange(3)}:00:00",
+                "type_weight": 0.0 if undone else WEIGHTS[event_type],
                 "weight": 0.0 if undone else WEIGHTS[event_type] * draw.choice([1.0, 0.5, 0.25]),
                 "undone": undone,
             }
         )
-    return [{"weight": 0.0, "undone": False} | row for row in rows]
+    return [{"type_weight": 0.0, "weight": 0.0, "undone": False} | row for row in rows]
 
 
 TIME = {"event_time": "2026-06-30 00:00:00"}
@@ -70,7 +72,7 @@ def reference(rows: list[dict[str, object]]) -> dict[str, dict[str, list[object]
             "history": newest,
             "weights": [math.log(1 + sum(row["weight"] for row in items[item])) for item in newest],
             "codes": [
-                max((row["weight"], EVENT_TYPE_CODES[row["event_type"]]) for row in items[item])[1] for item in newest
+                max((row["type_weight"], EVENT_TYPE_CODES[row["event_type"]]) for row in items[item])[1] for item in newest
             ],
             "times": [last[item] for item in newest],
             "bought": sorted(
@@ -119,18 +121,18 @@ def test_someone_who_only_searched_is_known_without_a_history(histories):
 
 def test_an_undone_purchase_is_not_bought_and_the_strongest_event_names_the_item(frame):
     rows = [
-        {"event_type": "purchase", "item_index": 5, "undone": True, "weight": 0.0},
-        {"event_type": "purchase", "item_index": 6, "weight": 1.0},
-        {"event_type": "view", "item_index": 6, "weight": 0.2},
-        {"event_type": "cart", "item_index": 7, "weight": 0.6},
-        *[{"event_type": "view", "item_index": 7, "weight": 0.2}] * 3,
+        {"event_type": "purchase", "item_index": 5, "undone": True, "weight": 0.0, "type_weight": 0.0},
+        {"event_type": "purchase", "item_index": 6, "weight": 0.1, "type_weight": 1.0},
+        {"event_type": "view", "item_index": 6, "weight": 0.2, "type_weight": 0.2},
+        {"event_type": "cart", "item_index": 7, "weight": 0.6, "type_weight": 0.6},
+        *[{"event_type": "view", "item_index": 7, "weight": 0.2, "type_weight": 0.2}] * 3,
     ]
     rows = [{"user_id": "u", "undone": False} | TIME | row for row in rows]
     row = user_histories(frame(INTERACTIONS, rows), Prepare()).first()
     assert row.bought == [6]
     assert row.history == [6, 7]
     assert row.history_codes == [EVENT_TYPE_CODES["purchase"], EVENT_TYPE_CODES["cart"]]
-    np.testing.assert_allclose(row.history_weights, [math.log(1 + 1.2), math.log(1 + 0.6 + 3 * 0.2)], rtol=1e-6)
+    np.testing.assert_allclose(row.history_weights, [math.log(1 + 0.3), math.log(1 + 0.6 + 3 * 0.2)], rtol=1e-6)
 
 
 def test_profiles_of_users_mask_what_they_bought_unless_repeats_are_allowed(histories, log):

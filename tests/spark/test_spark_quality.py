@@ -111,7 +111,7 @@ def test_where_repeats_are_allowed_nothing_is_forbidden(frame, shop):
 
 def test_similar_items_are_held_to_the_same(frame, shop):
     assert {c.verdict for c in check(frame, shop, sound(), "similar_items")} == {"pass"}
-    # One list of each fault, and a missing key: all are named at once.
-    rows = change(0, item="X")(change(1, rank=7)(sound()))[:3]
+    # Three faults at once: all are named.
+    rows = change(0, item="X")(change(2, rank=7)(sound()))[:3]
     found = {c.check: c.value for c in check(frame, shop, rows, "similar_items") if c.verdict == "block"}
     assert found == {"items_not_eligible": 1, "lists_with_gaps_in_rank": 1, "key_coverage": 0.5}

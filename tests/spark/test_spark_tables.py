@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import pytest
@@ -37,7 +38,7 @@ def test_replacing_a_date_twice_equals_once_and_leaves_the_others_alone(frame, l
 
 def test_rows_of_another_date_are_refused(frame, lake):
     lake.replace_ds("t", day(frame, D1, 1), D1)
-    with pytest.raises(Exception, match="replaceWhere|REPLACE_WHERE"):
+    with pytest.raises(Exception, match=r"replaceWhere|REPLACE_WHERE"):
         lake.replace_ds("t", day(frame, D2, 2), D1)
     assert rows_of(lake) == [(D1, 1)]
 
@@ -65,6 +66,12 @@ def test_ensure_makes_an_empty_table_and_leaves_a_full_one(frame, lake):
     lake.replace_ds("t", day(frame, D1, 1), D1)
     lake.ensure("t", "ds DATE, v INT", ("ds",))
     assert rows_of(lake) == [(D1, 1)]
+
+
+def test_two_may_ensure_one_table_at_the_same_time(lake):
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: lake.ensure("t", "ds DATE, v INT", ("ds",)), range(2)))
+    assert rows_of(lake) == []
 
 
 def test_new_columns_are_added(frame, lake):
