@@ -72,7 +72,8 @@ def reference(rows: list[dict[str, object]]) -> dict[str, dict[str, list[object]
             "history": newest,
             "weights": [math.log(1 + sum(row["weight"] for row in items[item])) for item in newest],
             "codes": [
-                max((row["type_weight"], EVENT_TYPE_CODES[row["event_type"]]) for row in items[item])[1] for item in newest
+                max((row["type_weight"], EVENT_TYPE_CODES[row["event_type"]]) for row in items[item])[1]
+                for item in newest
             ],
             "times": [last[item] for item in newest],
             "bought": sorted(
