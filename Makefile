@@ -16,7 +16,7 @@ export PATH := $(BIN):$(PATH)
 export PYSPARK_PYTHON := $(BIN)/python
 SUBMIT = $(BIN)/spark-submit --properties-file $(SPARK_CONF)
 
-.PHONY: help setup demo demo-shop test test-fast test-gpu lint type nightly show evaluate bench bench-encode bench-topn bench-gpu cluster-start cluster-stop lock clean
+.PHONY: help setup demo demo-shop test test-fast test-gpu lint type nightly show evaluate bench bench-encode bench-topn cluster-start cluster-stop lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'

@@ -1,20 +1,18 @@
 """Writes a bilingual demo shop of any size: spark-submit jobs/make_demo_shop.py --out DIR [--users U ...]."""
 
 import argparse
-import os
-import sys
 from datetime import date
 
-from pyspark.sql import SparkSession
-from rich.console import Console
 from rich.table import Table
 
-from recsys_batch.contracts.errors import EXIT_DONE, RecsysBatchError
+from recsys_batch.cli import run_job
 from recsys_batch.demo.shop import MANIFEST, ShopManifest, write_shop
 from recsys_batch.demo.spec import ShopSpec
+from recsys_batch.report.progress import open_console
+from recsys_batch.spark.session import get_session
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     """Parse the command line; wrong usage exits 2."""
     parser = argparse.ArgumentParser(prog="make_demo_shop", description=__doc__)
     parser.add_argument("--out", required=True, help="folder to write, on any file system that Spark knows")
@@ -24,7 +22,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--end", type=date.fromisoformat, default=ShopSpec.end, help="last day, default: %(default)s")
     parser.add_argument("--seed", type=int, default=ShopSpec.seed, help="default: %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace the shop that is already in the folder")
-    return parser.parse_args(arguments)
+    return parser.parse_args()
 
 
 def summarize(manifest: ShopManifest, out: str) -> Table:
@@ -39,24 +37,18 @@ def summarize(manifest: ShopManifest, out: str) -> Table:
     return table
 
 
-def main(arguments: list[str]) -> int:
+def main() -> None:
     """Parse, build, run, close."""
-    options = parse_arguments(arguments)
-    console = Console(stderr=True)
+    options = parse_arguments()
+    spec = ShopSpec(options.users, options.items, options.days, options.end, options.seed)
+    console = open_console()
+    spark = get_session("recsys-batch make_demo_shop")
     try:
-        spec = ShopSpec(options.users, options.items, options.days, options.end, options.seed)
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        spark = SparkSession.builder.appName("make_demo_shop").getOrCreate()
-        try:
-            manifest = write_shop(spark, spec, options.out, overwrite=options.overwrite, report=console.print)
-        finally:
-            spark.stop()
-    except RecsysBatchError as error:
-        console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
-        return error.exit_code
-    Console().print(summarize(manifest, options.out.rstrip("/")))
-    return EXIT_DONE
+        manifest = write_shop(spark, spec, options.out, overwrite=options.overwrite, report=console.print)
+    finally:
+        spark.stop()
+    console.print(summarize(manifest, options.out.rstrip("/")))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_job(main)

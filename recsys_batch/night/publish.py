@@ -51,6 +51,8 @@ def release(run: Run, input_versions: Mapping[str, str], replaces: str | None) -
             lists=tables,
         ),
     )
+    if schema := run.config.lake.catalog_schema:
+        run.lake.register((*tables, Tables.RELEASES, Tables.QUALITY_METRICS), schema)
     run.summary.release_id = row.release_id
     run.summary.tables = dict(row.tables)
 

@@ -1,5 +1,6 @@
 """The lake: Delta tables by name below one root, written so that doing it twice equals doing it once."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -74,6 +75,13 @@ class Lake:
         """Append rows; a second call with the same `txn` appends nothing."""
         writer = frame.write.format("delta").mode("append")
         writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn).save(self.path(name))
+
+    def register(self, names: Iterable[str], schema: str) -> None:
+        """Name the tables in the catalog as `schema.table`, at their place in the lake; those registered stay so."""
+        self.spark.sql(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        for name in names:
+            location = self.path(name).replace("'", "\\'")
+            self.spark.sql(f"CREATE TABLE IF NOT EXISTS {schema}.{name} USING DELTA LOCATION '{location}'")
 
     def version_written_by(self, name: str, txn: str) -> int:
         """Return the version of the commit that carries `txn`, else the latest version."""

@@ -30,7 +30,7 @@ def work(folder: str, partition: int, batches: list[int], close: bool = True, **
 @pytest.mark.parametrize("as_uri", [True, False])
 def test_each_task_reports_its_rows_and_counters(tmp_path: Path, as_uri: bool) -> None:
     path = tmp_path / "进度 1" / "encode"
-    folder = path.as_uri() if as_uri else str(path)
+    folder = f"file://{path}" if as_uri else str(path)
     work(folder, 0, [3, 4], model_loads=1, tokens=70)
     work(folder, 11, [], model_loads=9)
     states = sorted(read_progress(folder), key=lambda state: state["rows"])

@@ -47,7 +47,7 @@ def test_a_shop_without_categories_and_pairs_is_fine(build: Any, tmp_path: Path)
 def test_a_folder_is_read_once_a_process_by_path_or_uri(build: Any, tmp_path: Path) -> None:
     folder = build.write_shop(tmp_path / "索引 1", build.make_shop(np.eye(2)))
     assert read_item_index(folder) is read_item_index(folder)
-    assert read_item_index(Path(folder).as_uri()).item_ids.to_pylist() == ["item-000", "item-001"]
+    assert read_item_index(f"file://{folder}").item_ids.to_pylist() == ["item-000", "item-001"]
 
 
 @pytest.mark.parametrize("wrong", [[0, 1, 3], [0, 1, 1], [1, 2, 3], [0, 1, 2, 2]])
