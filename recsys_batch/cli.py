@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from recsys_batch.contracts.errors import EXIT_DONE, EXIT_INFRASTRUCTURE, Recsys
 from recsys_batch.contracts.load import load_config
 
 log = logging.getLogger("recsys_batch")
+_SECONDS_FOR_LAST_LINES = 0.5
 
 
 def job_parser(description: str, needs_ds: bool = True) -> argparse.ArgumentParser:
@@ -56,6 +58,9 @@ def run_job(main: Callable[[], None]) -> None:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         _close(type(error).__name__, first, code)
     sys.stdout.flush()
+    sys.stderr.flush()
+    # spark-submit copies our output in a thread that it does not wait for: the last lines are the ones that matter.
+    time.sleep(_SECONDS_FOR_LAST_LINES)
     sys.exit(code)
 
 
