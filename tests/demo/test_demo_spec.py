@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys_batch.cli import run_job
 from recsys_batch.contracts.errors import EXIT_USAGE, ConfigError
 from recsys_batch.demo.spec import DAY_MS, ShopSpec, render_ms
 
@@ -45,14 +46,20 @@ def test_impossible_arguments_are_refused(wrong):
         ShopSpec(**wrong)
 
 
-def test_the_job_exits_2_before_it_starts_spark(job, tmp_path, capsys):
-    assert job.main(["--out", str(tmp_path / "shop"), "--users", "3"]) == EXIT_USAGE
-    assert "users: 3 is not a whole number from 20" in capsys.readouterr().err
+def test_the_job_exits_2_before_it_starts_spark(job, tmp_path, monkeypatch, caplog):
+    arguments = ["make_demo_shop", "--out", str(tmp_path / "shop")]
+    monkeypatch.setattr("sys.argv", [*arguments, "--users", "3"])
     with pytest.raises(SystemExit) as stopped:
-        job.main(["--out", str(tmp_path), "--end", "yesterday"])
+        run_job(job.main)
+    assert stopped.value.code == EXIT_USAGE
+    assert "users: 3 is not a whole number from 20" in caplog.text
+    monkeypatch.setattr("sys.argv", [*arguments, "--end", "yesterday"])
+    with pytest.raises(SystemExit) as stopped:
+        run_job(job.main)
     assert stopped.value.code == EXIT_USAGE
 
 
-def test_the_job_has_the_defaults_of_the_spec(job):
-    options = job.parse_arguments(["--out", "shop"])
+def test_the_job_has_the_defaults_of_the_spec(job, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["make_demo_shop", "--out", "shop"])
+    options = job.parse_arguments()
     assert ShopSpec(options.users, options.items, options.days, options.end, options.seed) == ShopSpec()
