@@ -8,8 +8,6 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.errors import EXIT_DONE, EXIT_INFRASTRUCTURE, RecsysBatchError
 from recsys_batch.contracts.load import load_config
@@ -50,8 +48,6 @@ def run_job(main: Callable[[], None]) -> None:
     except RecsysBatchError as error:
         code = error.exit_code
         _close(type(error).__name__, str(error), code)
-    except (KeyboardInterrupt, ValidationError):
-        raise
     except Exception as error:  # noqa: BLE001 - the outermost handler: whatever it is, the operator gets a code and a line
         traceback.print_exc()
         code = EXIT_INFRASTRUCTURE

@@ -27,13 +27,13 @@ def target_ranks(lake: Lake, config: Config, ds: date) -> npt.NDArray[np.int64]:
     release = latest_release(lake, ds)
     if release is None or Tables.REQUEST_RECOMMENDATIONS not in release.tables:
         raise InputNotReadyError(f"{Tables.REQUEST_RECOMMENDATIONS}: nothing published for {ds}; run the night first")
-    lists = lake.read(Tables.REQUEST_RECOMMENDATIONS, release.tables[Tables.REQUEST_RECOMMENDATIONS])
+    lists = lake.read_ds(Tables.REQUEST_RECOMMENDATIONS, ds, release.tables[Tables.REQUEST_RECOMMENDATIONS])
     raw = read_table(lake.spark, "targets", config.sources.targets, ds)
     targets = raw.where(KEPT).select(
         canonical_id("request_id", "keep").alias("request_id"),
         canonical_id("item_id", config.prepare.id_case).alias("item_id"),
     )
-    return _ranks(targets, lists.where(f"ds = DATE'{ds.isoformat()}'"), ("request_id", "item_id"))
+    return _ranks(targets, lists, ("request_id", "item_id"))
 
 
 def _ranks(targets: DataFrame, lists: DataFrame, keys: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -28,11 +28,7 @@ def shown_to(lake: Lake, ds: date, table: str, key: str) -> Shown:
     release = latest_release(lake, ds)
     if release is None or table not in release.tables:
         raise InputNotReadyError(f"{table}: nothing published for {ds} in {lake.root}; run the night first")
-    rows = (
-        lake.read(table, release.tables[table])
-        .where(f"ds = DATE'{ds.isoformat()}'")
-        .where(F.col(Lists.KEY[table]) == key)
-    )
+    rows = lake.read_ds(table, ds, release.tables[table]).where(F.col(Lists.KEY[table]) == key)
     titles = lake.read_ds(Tables.ITEMS, ds).select(F.col("item_id").alias("i"), "title", "item_index")
     listed = rows.join(titles, F.col(Lists.ITEM[table]) == F.col("i")).orderBy("rank")
     found = listed.select(

@@ -39,9 +39,9 @@ class Lake:
             reader = reader.option("versionAsOf", version)
         return reader.load(self.path(name))
 
-    def read_ds(self, name: str, ds: date) -> DataFrame:
-        """Return the rows of one business date."""
-        return self.read(name).where(f"ds = DATE'{ds.isoformat()}'")
+    def read_ds(self, name: str, ds: date, version: int | None = None) -> DataFrame:
+        """Return the rows of one business date, as of `version` where one is given."""
+        return self.read(name, version).where(f"ds = DATE'{ds.isoformat()}'")
 
     def ensure(self, name: str, ddl: str, partition_by: tuple[str, ...] = ()) -> None:
         """Create the empty table where it does not exist."""

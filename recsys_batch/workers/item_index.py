@@ -1,7 +1,7 @@
 """The catalog as a scoring worker sees it: vectors, eligibility, popularity and neighbor lists, by item index."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import pyarrow.dataset as pads
 import scipy.sparse as sp
 
 from recsys_batch.contracts.filesystem import open_folder
+from recsys_batch.rules.blend import rank_order
 
 FloatMatrix = npt.NDArray[np.float32]
 
@@ -33,15 +34,17 @@ class ItemIndex:
         """Number of items, eligible or not."""
         return len(self.item_ids)
 
-
-def read_item_index(folder: str) -> ItemIndex:
-    """Read the index that the night wrote; once per process and folder, as a run's index never changes."""
-    return _read_item_index(folder)
+    @cached_property
+    def popular(self) -> npt.NDArray[np.intp]:
+        """Eligible items with any popularity, the most popular first; sorted once, read for every profile."""
+        ranked = rank_order(self.popularity_I, np.arange(self.num_items))
+        return ranked[self.eligible_I[ranked] & (self.popularity_I[ranked] > 0)]
 
 
 # Two: a worker that outlives its run may serve the next one before the old index is dropped.
 @lru_cache(maxsize=2)
-def _read_item_index(folder: str) -> ItemIndex:
+def read_item_index(folder: str) -> ItemIndex:
+    """Read the index that the night wrote; once per process and folder, as a run's index never changes."""
     items = _read(f"{folder}/items").sort_by("item_index")
     num_items = items.num_rows
     if not np.array_equal(items["item_index"].to_numpy(), np.arange(num_items)):

@@ -59,11 +59,7 @@ class RetrieveCandidates:
         history_PI = _to_csr(history, weights, index.num_items)
         covisits_PI = (history_PI @ index.neighbors_II).tocsr()
         covisits_PI.sort_indices()
-        popular = rank_order(index.popularity_I, np.arange(index.num_items))
-        popular = popular[index.eligible_I[popular] & (index.popularity_I[popular] > 0)]
-        rows = [
-            self._union(index, row, content_P[row], covisits_PI, popular, seen[row]) for row in range(profiles.num_rows)
-        ]
+        rows = [self._union(index, row, content_P[row], covisits_PI, seen[row]) for row in range(profiles.num_rows)]
         items = [row[0] for row in rows]
         scores = [
             self._score_content(index, vectors_PD[row], history[row], weights[row], items[row])
@@ -111,7 +107,6 @@ class RetrieveCandidates:
         row: int,
         content: IntArray,
         covisits_PI: sp.csr_matrix,
-        popular: IntArray,
         seen: IntArray,
     ) -> tuple[IntArray, IntArray, FloatArray]:
         """Return the profile's candidates in item order, who proposed each, and their co-visitation scores."""
@@ -122,7 +117,7 @@ class RetrieveCandidates:
         best = open_neighbors[rank_order(open_strengths, open_neighbors)[: self.config.covisitation.candidates]]
         wanted = self.config.popularity.candidates
         # Among the first `wanted` + |seen| popular items at most |seen| are masked, so this prefix is exact.
-        head = popular[: wanted + seen.size]
+        head = index.popular[: wanted + seen.size]
         head = head[~np.isin(head, seen)][:wanted]
         items = np.unique(np.concatenate([content, best, head]))
         proposed = np.zeros(items.size, dtype=np.int64)
