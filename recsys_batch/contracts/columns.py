@@ -32,6 +32,7 @@ class Inputs:
             "session_id": "string",
             "position": "int",
             "domain": "string",
+            "received_at": "timestamp",
         },
         "items": {
             "item_id": "string",
@@ -78,6 +79,10 @@ class Tables:
 
     INTERACTIONS: Final = "interactions"
     ITEMS: Final = "items"
+    ITEM_HISTORY: Final = "item_history"
+    ACCOUNTS: Final = "accounts"
+    REVIEWS: Final = "reviews"
+    ID_INDICES: Final = "id_indices"
     USER_HISTORIES: Final = "user_histories"
     EMBEDDINGS: Final = "embeddings"
     PUBLICATIONS: Final = "publications"

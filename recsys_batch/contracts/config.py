@@ -1,22 +1,14 @@
 """The configuration: one frozen model per block, a line of doc per key. Unknown keys and wrong types are errors."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from recsys_batch.contracts.block import Block, Share
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES, EVENT_TYPES, Inputs
+from recsys_batch.contracts.prepare_config import Expectation, Prepare
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-EventType = Literal[
-    "search", "impression", "view", "click", "cart", "purchase", "return", "rating", "favorite", "unfavorite"
-]
 CandidateSource = Literal["content", "covisitation", "popularity"]
-
-
-class Block(BaseModel):
-    """Base of every block of the config file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Source(Block):
@@ -67,41 +59,27 @@ class Lake(Block):
     """`catalog.schema` to register the published tables in; none where empty."""
 
 
-class Prepare(Block):
-    """How raw rows become interactions, a catalog and user histories."""
-
-    lookback_days: int = Field(365, ge=1)
-    """Events older than this many days before the day after `ds` are outside the window."""
-    min_events_on_ds: int = Field(1, ge=0)
-    """Fewer events than this on `ds` itself mean that the input has not arrived (exit 10)."""
-    id_case: Literal["keep", "upper", "lower"] = "keep"
-    """Case policy of user and item ids, after trimming and NFKC."""
-    item_duplicates: Literal["error", "latest", "most_frequent"] = "error"
-    """Which of several different catalog rows of one item id is right; identical rows are always merged."""
-    event_weights: dict[EventType, float] = {
-        "view": 0.2,
-        "click": 0.3,
-        "favorite": 0.6,
-        "cart": 0.6,
-        "rating": 0.5,
-        "purchase": 1.0,
-    }
-    """How strongly an event type shows interest; types not named weigh nothing."""
-    half_life_days: float = Field(90.0, gt=0)
-    """An interaction this many days old counts half."""
-    history_length: int = Field(50, ge=1, le=1000)
-    """Number of most recent distinct items kept of a user."""
-    min_rating: float = 3.0
-    """A rating below this is no sign of liking and weighs nothing."""
-
-
 class ItemText(Block):
-    """Which catalog fields make the text of an item."""
+    """Which catalog fields make the text of an item, in which order."""
 
-    fields: list[Literal["title", "brand", "category", "description", "attributes"]] = Field(
+    fields: list[Literal["title", "brand", "category", "description", "attributes", "reviews"]] = Field(
         ["title", "brand", "category", "description", "attributes"], min_length=1
     )
-    max_chars: int = Field(600, ge=16)
+    max_tokens: int = Field(160, ge=8)
+    """Budget of the whole text, in estimated tokens (`rules.documents.count_tokens`); no field takes more than what
+    the earlier ones left, and no sentence is cut where a shorter one fits."""
+    review_sentences: int = Field(3, ge=0)
+    """Most informative review sentences that `reviews` adds."""
+
+
+class Expectations(Block):
+    """Declared checks of the inputs; they come on top of those that always run (`rules.expectations.DEFAULTS`)."""
+
+    events: list[Expectation] = []
+    items: list[Expectation] = []
+    reviews: list[Expectation] = []
+    defaults: bool = True
+    """Whether the built-in checks run: rows against the weekday's median, a rise of null shares, repeated rows."""
 
 
 class Encoder(Block):
@@ -230,6 +208,7 @@ class Config(Block):
     lake: Lake = Lake()
     sources: Sources
     prepare: Prepare = Prepare()
+    expectations: Expectations = Expectations()
     item_text: ItemText = ItemText()
     encoder: Encoder = Encoder()
     retrieve: Retrieve = Retrieve()

@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import EVENT_TYPES, Inputs
-from recsys_batch.contracts.config import Prepare
+from recsys_batch.contracts.prepare_config import Prepare
 from recsys_batch.spark.normalize import canonical_id, normalized_query
 from recsys_batch.spark.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS, USED
 from recsys_batch.spark.sources import KEPT

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsys_batch.contracts.columns import EVENT_TYPE_CODES
-from recsys_batch.contracts.config import Prepare
+from recsys_batch.contracts.prepare_config import Prepare
 from recsys_batch.spark.histories import (
     item_profiles,
     query_profiles,
