@@ -31,7 +31,7 @@ class Accounts(Block):
     resellers: Literal["keep", "cap", "exclude"] = "keep"
     """The same for those who buy to sell again, as `reseller`."""
     test_ids: Pattern = ""
-    """Users whose canonical id this finds are the shop's own testers: their events go to quarantine as `test_account`."""
+    """Users whose canonical id this finds are the shop's testers: their events go to quarantine as `test_account`."""
     busy_minute_acts: int = Field(5, ge=2)
     """A minute with at least this many acts of one user is busy."""
     bot_busy_minutes: int = Field(15, ge=1)
