@@ -88,6 +88,13 @@ class Tables:
     PUBLICATIONS: Final = "publications"
     RUN_STAGES: Final = "run_stages"
 
+    DATASETS: Final = "datasets"
+    """Folder of the training data: `datasets/labels/<table>`, `datasets/<split>/<table>`."""
+    QUERY_ITEMS: Final = "query_items"
+    RATINGS: Final = "ratings"
+    CATEGORY_LABELS: Final = "category_labels"
+    TRAINING_TEXTS: Final = "training_texts"
+
 
 class Lists:
     """The published list tables: which column is the key and which is the recommended item."""

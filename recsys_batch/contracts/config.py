@@ -6,13 +6,14 @@ from pydantic import Field, model_validator
 
 from recsys_batch.contracts.block import Block, Share
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES, EVENT_TYPES, Inputs
+from recsys_batch.contracts.datasets import DEFAULT_SPLITS, Split
 from recsys_batch.contracts.prepare_config import Expectation, Prepare
 
 CandidateSource = Literal["content", "covisitation", "popularity"]
 
 
-class Source(Block):
-    """Where one input table comes from: a Spark reader plus SQL expressions."""
+class Reader(Block):
+    """What a Spark reader needs to know."""
 
     format: Literal["csv", "json", "parquet", "delta"]
     path: str
@@ -21,6 +22,25 @@ class Source(Block):
     """Options of the Spark reader, such as `header: "true"` or `multiLine: "true"`."""
     schema_ddl: str = ""
     """Schema as Spark DDL; needed where inference would guess types differently from day to day."""
+
+
+class Join(Reader):
+    """Another file that rows of a source are joined with before its expressions are taken."""
+
+    name: str = Field(pattern=r"^[A-Za-z_]\w*$")
+    """How expressions call it: `name.column`; the source's own columns are `source.column`."""
+    on: str = Field(min_length=1)
+    """SQL predicate, such as `source.coupon_upc = coupons.coupon_upc`."""
+    how: Literal["left", "inner"] = "left"
+    columns: list[str] = []
+    """Only these columns, each combination once; all columns of all rows where empty."""
+
+
+class Source(Reader):
+    """Where one input table comes from: a Spark reader plus SQL expressions."""
+
+    joins: list[Join] = []
+    """Files to join with, in this order."""
     where: str = ""
     """SQL predicate on the raw columns; the rows it removes are counted as `filtered`."""
     select: dict[str, str]
@@ -79,7 +99,21 @@ class Expectations(Block):
     items: list[Expectation] = []
     reviews: list[Expectation] = []
     defaults: bool = True
-    """Whether the built-in checks run: rows against the weekday's median, a rise of null shares, repeated rows."""
+    """Whether the built-in checks run: rows against the weekday's median, a rise of null shares, repeated rows. One
+    that is declared here with the same check, column and scope takes the place of the built-in one."""
+
+    @model_validator(mode="after")
+    def _are_about_the_table(self) -> "Expectations":
+        for table in ("events", "items", "reviews"):
+            names = set()
+            for number, expectation in enumerate(getattr(self, table)):
+                where = f"expectations.{table}.{number}"
+                if fault := expectation.fault_in(table):
+                    raise ValueError(f"{where}.{fault}")
+                if expectation.name in names:
+                    raise ValueError(f"{where}.check: {expectation.name} stands twice")
+                names.add(expectation.name)
+        return self
 
 
 class Encoder(Block):
@@ -199,6 +233,28 @@ class Gates(Block):
     """Share of the user lists that may hold nothing but popular items; above it: a warning."""
 
 
+class Datasets(Block):
+    """The training data that `make_datasets` writes: labels and splits."""
+
+    splits: list[Split] = Field(list(DEFAULT_SPLITS))
+    position_bias: Literal["user_item", "query_item", "none"] = "user_item"
+    """How the position curve is fitted: by what one item got at several positions when shown to one user (right where
+    rankings are personal) or for one query (more data, right where they are not); `none`: no correction."""
+    max_position: int = Field(50, ge=2)
+    """Deeper positions count as this one."""
+    max_label_weight: float = Field(10.0, ge=1)
+    """Ceiling of the inverse propensity, which otherwise lets a few deep clicks rule the training."""
+    category_levels: int = Field(2, ge=1)
+    """Levels of the category path that are labels."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Datasets":
+        names = [split.name for split in self.splits]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"datasets.splits: the name {repeated[0]!r} stands twice; every split needs its own")
+        return self
+
+
 class Config(Block):
     """The whole configuration of a shop."""
 
@@ -215,6 +271,7 @@ class Config(Block):
     rerank: Rerank = Rerank()
     lists: Lists = Lists()
     gates: Gates = Gates()
+    datasets: Datasets = Datasets()
 
 
 if set(CANDIDATE_SOURCES) != {"content", "covisitation", "popularity"} or len(EVENT_TYPES) != 10:

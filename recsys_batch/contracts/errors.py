@@ -50,6 +50,10 @@ class EmptyDayError(InputNotReadyError):
     """The business date has fewer events than the config demands."""
 
 
+class IncompleteInputError(InputNotReadyError):
+    """An input broke only expectations that more rows would mend: the day has not arrived in full."""
+
+
 class CheckFailedError(RecsysBatchError):
     """A data check or a publication gate failed; retrying the same input cannot help."""
 
@@ -58,6 +62,10 @@ class CheckFailedError(RecsysBatchError):
 
 class DuplicateItemsError(CheckFailedError):
     """The catalog gives one item id several different rows, and the config names no rule to choose by."""
+
+
+class ExpectationFailedError(CheckFailedError):
+    """An input broke a declared expectation that waiting cannot mend; the previous release is untouched."""
 
 
 class GateFailedError(CheckFailedError):

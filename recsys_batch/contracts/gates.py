@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from recsys_batch.contracts.errors import GateFailedError
+from recsys_batch.contracts.errors import ExpectationFailedError, GateFailedError, IncompleteInputError
 
 Verdict = Literal["pass", "warn", "block"]
 
@@ -42,3 +42,33 @@ def refuse_blocked(checks: Iterable[Check], run_id: str) -> None:
             f"run {run_id}: {len(blocked)} gate(s) failed, nothing was published, the previous release stands:\n  "
             + "\n  ".join(blocked)
         )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A check of an input, and whether its block means that the input is incomplete rather than wrong."""
+
+    check: Check
+    retry: bool = False
+
+
+def refuse_unmet(judged: Iterable[Judged], run_id: str) -> None:
+    """Raise where an expectation blocks, naming each that does, and the warnings, which often tell the cause.
+
+    IncompleteInputError (exit 10) where time may mend every block, else ExpectationFailedError (exit 20).
+    """
+    all_judged = list(judged)
+    blocked = [j for j in all_judged if j.check.verdict == "block"]
+    if not blocked:
+        return
+    warned = [j for j in all_judged if j.check.verdict == "warn"]
+    tables = ", ".join(dict.fromkeys(j.check.table for j in blocked))
+    message = (
+        f"run {run_id}: {len(blocked)} expectation(s) of {tables} not met, nothing was published, the previous release "
+        "stands:\n  " + "\n  ".join(j.check.describe() for j in (*blocked, *warned))
+    )
+    if all(j.retry for j in blocked):
+        raise IncompleteInputError(f"{message}\nThe input has not arrived in full: retry when it has")
+    raise ExpectationFailedError(
+        f"{message}\nThe same input fails again: mend it, or set another threshold in `expectations` of the config"
+    )

@@ -1,11 +1,14 @@
 """The configuration of `prepare`: how raw rows become interactions, a catalog, user histories and datasets."""
 
+import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from recsys_batch.contracts.block import Block, EventType, Share
+from recsys_batch.contracts.columns import Inputs
 
 
 def _compiles(pattern: str) -> str:
@@ -70,6 +73,8 @@ class Prepare(Block):
     """Fewer events than this on `ds` itself mean that the input has not arrived (exit 10)."""
     incremental: bool = True
     """Read only files that no earlier night has read, where the source allows it; the tables are the same."""
+    profile: bool = True
+    """Whether a page that shows the inputs is written to `profiles/<ds>.html` below the lake."""
     id_case: Literal["keep", "upper", "lower"] = "keep"
     """Case policy of user and item ids, after trimming and NFKC."""
     pseudonymize_with: str = Field("", pattern=r"^([A-Za-z_]\w*)?$")
@@ -118,7 +123,11 @@ class Prepare(Block):
 
 
 class Expectation(Block):
-    """One declared check of an input table; the verdict is the worst threshold that the value breaks."""
+    """One declared check of an input table; the verdict is the worst threshold that the value breaks.
+
+    A value on the threshold passes. What cannot be judged (no rows, too few earlier days) passes and is recorded as
+    `<check>.to_judge`: how many rows or days there were, and how many it takes.
+    """
 
     check: Literal[
         "rows",
@@ -131,19 +140,94 @@ class Expectation(Block):
         "unmatched_share",
         "quarantined_share",
     ]
-    """`rows`; `rows_to_weekday_median`: rows of `ds` divided by the median of the same weekday before;
-    `hours_since_newest`: from the newest row to the end of `ds`; `null_share` of `column`; `null_share_rise`: over the
-    median of the days before; `out_of_range_share`: not null and outside `min` to `max`; `repeated_share`: rows whose
-    `column` (a key) stood in an earlier row, or, without `column`, whole rows; `unmatched_share`: not null and not in
-    the catalog; `quarantined_share`, of reason `column` where one is given."""
+    """`rows`; `rows_to_weekday_median`: rows of `ds`, repeats left out, divided by the median of the same weekday of
+    the eight weeks before; `hours_since_newest`: from the newest time in `column` to the end of `ds`; `null_share` of
+    `column`, among the events that should have it; `null_share_rise`: by how much that exceeds what 90% of the 28 days
+    before stayed within; `out_of_range_share`: outside `min` to `max`, among those given; `repeated_share`: rows that
+    are copies of another, or, with `column` (a key), whose value another row of the scope has; `unmatched_share`: item
+    ids not in the catalog, among those given; `quarantined_share`, for the reason `column` where one is given."""
     column: str = ""
-    scope: Literal["day", "window"] = "day"
-    """`day`: rows of the business date; `window`: all rows within `lookback_days`."""
+    scope: Literal["day", "day_before", "window"] = "day"
+    """`day`: rows of `ds`; `day_before`: of the newest day before it that has rows; `window`: all rows within
+    `lookback_days`. Items and reviews have no days: all their rows count."""
     min: float | None = None
     max: float | None = None
     warn_below: float | None = None
     block_below: float | None = None
     warn_above: float | None = None
     block_above: float | None = None
+    min_rows: int = Field(1, ge=1)
+    """With fewer rows than this (for the weekday's median: a smaller median) the check is not judged; `rows` always
+    is."""
     retry: bool = False
     """Whether a block means that the input is not complete yet (exit 10) rather than wrong (exit 20)."""
+
+    @property
+    def name(self) -> str:
+        """The check as `quality_metrics` and messages call it, such as `null_share[user_id]`."""
+        column = f"[{self.column}]" if self.column else ""
+        return f"{self.check}{column}" + ("" if self.scope == "day" else f"@{self.scope}")
+
+    def fault_in(self, table: str) -> str:
+        """Say what is wrong with this expectation of `table`, beginning with the key at fault; "" where nothing is."""
+        return self._column_fault(table) or self._scope_fault(table) or self._range_fault() or self._threshold_fault()
+
+    def _column_fault(self, table: str) -> str:
+        if not self.column:
+            needs = self.check in ("null_share", "null_share_rise", "out_of_range_share", "hours_since_newest")
+            return f"column: {self.check} needs one" if needs else ""
+        if self.check in ("rows", "rows_to_weekday_median"):
+            return f"column: {self.check} takes none (got {self.column!r})"
+        if self.check == "unmatched_share" and self.column != "item_id":
+            return f"column: unmatched_share is about item_id (got {self.column!r})"
+        if self.check == "quarantined_share":
+            is_reason = re.fullmatch(r"[a-z]\w*", self.column) is not None
+            return "" if is_reason else f"column: {self.column!r} is no quarantine reason, such as unknown_item"
+        return self._type_fault(Inputs.TYPES[table], table)
+
+    def _type_fault(self, types: Mapping[str, str], table: str) -> str:
+        if self.column not in types:
+            return f"column: {table} has no column {self.column!r}; known: {', '.join(types)}"
+        wanted = {"out_of_range_share": ("double", "int"), "hours_since_newest": ("timestamp",)}.get(self.check)
+        if wanted and types[self.column] not in wanted:
+            return f"column: {self.check} needs a {' or '.join(wanted)}; {self.column!r} is a {types[self.column]}"
+        if self.check == "repeated_share" and types[self.column].startswith("map"):
+            return f"column: {self.column!r} is a map, and maps cannot be compared"
+        return ""
+
+    def _scope_fault(self, table: str) -> str:
+        if self.check in ("rows_to_weekday_median", "null_share_rise"):
+            if table != "events":
+                return f"check: {self.check} compares days, and only events have days"
+            if self.scope != "day":
+                return f"scope: {self.check} is about the day (got {self.scope!r})"
+        if self.check == "unmatched_share" and table == "items":
+            return "check: unmatched_share is about events and reviews; items are the catalog"
+        if self.check == "repeated_share" and self.column and table == "events" and self.scope != "day":
+            return f"scope: repeated_share of a column is counted within the day (got {self.scope!r})"
+        return ""
+
+    def _range_fault(self) -> str:
+        if self.check != "out_of_range_share":
+            given = [key for key in ("min", "max") if getattr(self, key) is not None]
+            return f"{given[0]}: only out_of_range_share has a range" if given else ""
+        if self.min is None and self.max is None:
+            return "min: out_of_range_share needs min, max or both"
+        if self.min is not None and self.max is not None and self.min > self.max:
+            return f"min: {self.min:g} is above max, {self.max:g}"
+        return ""
+
+    def _threshold_fault(self) -> str:
+        keys = ("warn_below", "block_below", "warn_above", "block_above")
+        given = {key: value for key in keys if (value := getattr(self, key)) is not None}
+        if not given:
+            return f"check: {self.check} has no threshold; give one of {', '.join(keys)}"
+        if "share" in self.check:
+            for key, value in given.items():
+                if not -1 <= value <= 1:
+                    return f"{key}: {self.check} is a share, at most 1 (got {value:g})"
+        if given.get("warn_below", math.inf) < given.get("block_below", -math.inf):
+            return "warn_below: is under block_below, so that it never warns"
+        if given.get("warn_above", -math.inf) > given.get("block_above", math.inf):
+            return "warn_above: is over block_above, so that it never warns"
+        return ""

@@ -88,7 +88,7 @@ def _write_index(run: Run) -> None:
         .join(popular, "item_index", "left")
         .select(*columns, F.coalesce("popularity", F.lit(0.0)).alias("popularity"))
     )
-    items.repartitionByRange(max(run.parallelism, 1), "item_index").write.mode("overwrite").parquet(
+    items.repartitionByRange(max(run.parallelism, 1), "item_id").write.mode("overwrite").parquet(
         f"{index_folder(run)}/items"
     )
     pairs = covisitation_neighbors(

@@ -3,7 +3,6 @@
 import html
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import pyarrow as pa
@@ -46,34 +45,6 @@ def clean_text(text: str | None) -> str:
     # Entities may hide tags (`&lt;b&gt;`), and some feeds escape twice, so entities go first, twice.
     plain = _TAG.sub(" ", html.unescape(html.unescape(text))) if "<" in text or "&" in text else text
     return _squeeze(unicodedata.normalize("NFKC", _SURROGATE.sub("\ufffd", plain)))
-
-
-def build_item_text(
-    fields: Sequence[str],
-    max_chars: int,
-    values: Mapping[str, str | None],
-    attributes: Mapping[str, str | None] | None,
-) -> str:
-    """Join the cleaned `fields` of one item, in that order, into the text that is encoded.
-
-    `values` holds title, brand, category and description. A brand that the title already names is not repeated.
-    Attributes come sorted by name, so that the map's order never changes the text (and so its embedding).
-    """
-    parts: list[str] = []
-    for field in fields:
-        part = _attributes_text(attributes) if field == "attributes" else clean_text(values.get(field))
-        if part and not (field == "brand" and _names(" ".join(parts), part)):
-            parts.append(part)
-    return ". ".join(part.rstrip(".") for part in parts)[:max_chars].rstrip()
-
-
-def _names(text: str, brand: str) -> bool:
-    return re.search(rf"(?<![a-z0-9]){re.escape(brand.lower())}(?![a-z0-9])", text.lower()) is not None
-
-
-def _attributes_text(attributes: Mapping[str, str | None] | None) -> str:
-    pairs = sorted((attributes or {}).items())
-    return "; ".join(f"{clean_text(name)}: {text}" for name, value in pairs if (text := clean_text(value)))
 
 
 def _squeeze(text: str) -> str:

@@ -1,89 +1,120 @@
-"""Events: raw log lines get one status each; the used ones become weighted interactions."""
+"""Events: every row of the input gets one status; what stays `used` is known, counted once, and in a session."""
 
-from datetime import date, timedelta
+from dataclasses import dataclass
+from datetime import date
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from recsys_batch.contracts.columns import EVENT_TYPES, Inputs
+from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.prepare_config import Prepare
-from recsys_batch.spark.normalize import canonical_id, normalized_query
+from recsys_batch.spark.accounts import flag_accounts, treatment
+from recsys_batch.spark.event_rows import EVENT_KEY, place_in_window
 from recsys_batch.spark.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS, USED
-from recsys_batch.spark.sources import KEPT
 
-# JSON rounds times to milliseconds unless told otherwise; two events a microsecond apart are two.
-_JSON = {"ignoreNullFields": "false", "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
+DUPLICATE = "duplicate"
+_COLUMNS = tuple(Inputs.TYPES["events"])
+_LEFT_OUT = (FILTERED, OUTSIDE_WINDOW)
 
 
-def classify_events(events: DataFrame, items: DataFrame, ds: date, prepare: Prepare) -> DataFrame:
-    """Give every raw event row exactly one `status`: used, filtered, outside_window, or a quarantine reason.
+@dataclass(frozen=True)
+class ClassifiedEvents:
+    """The events of one date."""
 
-    `events` comes from `sources.read_table`; `items` is the clean catalog with item_id and item_index. Ids are
-    canonical, queries normalized. Of duplicates (same event_id, else all columns equal) the same one is always used.
+    rows: DataFrame
+    """All rows within the window, with `STATUS`, item_index (the canonical item's) and `EVENT_KEY`."""
+    accounts: DataFrame
+    """The flagged accounts."""
+    left_out: dict[str, int]
+    """Status -> number of rows that are not in `rows`: filtered by the source's `where`, outside the window."""
+    held: DataFrame
+    """What to unpersist when the rows are no longer read."""
+
+
+def classify_events(normalized: DataFrame, items: DataFrame, ds: date, prepare: Prepare) -> ClassifiedEvents:
+    """Give every event row one status: used, or a quarantine reason; count those that the date does not concern.
+
+    `normalized` comes from `event_rows.normalize_events`; `items` has item_id and canonical_index. Of duplicates (one
+    user's rows of the same event_id, else all columns equal) the same one is always used.
     """
-    columns = list(Inputs.TYPES["events"])
-    case = prepare.id_case
-    canonical = events.select(
-        *(
-            canonical_id(c, case).alias(c)
-            if c in ("user_id", "item_id")
-            else normalized_query("query").alias(c)
-            if c == "query"
-            else F.lower(F.trim("event_type")).alias(c)
-            if c == "event_type"
-            else F.col(c)
-            for c in columns
-        ),
-        KEPT,
-    )
-    end = ds + timedelta(days=1)
-    start = end - timedelta(days=prepare.lookback_days)
-    faulty = (
-        F.when(~F.col(KEPT), FILTERED)
-        .when(F.col("event_type").isNull(), "missing_event_type")
-        .when(~F.col("event_type").isin(*EVENT_TYPES), "unknown_event_type")
-        .when(F.col("event_time").isNull(), "missing_event_time")
-        .when((F.col("event_time") < F.lit(start)) | (F.col("event_time") >= F.lit(end)), OUTSIDE_WINDOW)
-        .when(F.col("user_id").isNull(), "missing_user_id")
-        .when(F.col("item_id").isNull() & (F.col("event_type") != "search"), "missing_item_id")
-    )
-    checked = canonical.withColumn(STATUS, faulty)
-    row_key = F.coalesce(F.concat(F.lit("id:"), "event_id"), F.sha2(F.to_json(F.struct(*columns), _JSON), 256))
-    copies = Window.partitionBy(STATUS, "_row_key").orderBy(*(F.col(c).asc_nulls_last() for c in columns))
-    ranked = checked.withColumn("_row_key", row_key).withColumn("_copy", F.row_number().over(copies))
-    known = items.select("item_id", F.col("item_index"))
-    joined = ranked.join(known, "item_id", "left")
+    placed = place_in_window(normalized, ds, prepare)
+    concerned = placed.where(~F.coalesce(F.col(STATUS).isin(*_LEFT_OUT), F.lit(False)))
+    left_out = placed.where(F.col(STATUS).isin(*_LEFT_OUT)).groupBy(STATUS).count().collect()
+    # Everything below needs a user's rows together: they are brought together once, and kept for all who read them.
+    per_user = concerned.where(F.col(STATUS).isNull()).repartition("user_id")
+    held = cut_sessions(mark_copies(per_user, prepare), prepare).persist(StorageLevel.DISK_ONLY)
+    num_items = items.count()
+    accounts = flag_accounts(held.where(F.col(STATUS).isNull()), num_items, prepare.accounts).persist()
+    known = F.broadcast(items.select("item_id", F.col("canonical_index").alias("item_index")))
+    located = _treat_accounts(held, accounts, prepare).join(known, "item_id", "left")
     status = (
         F.when(F.col(STATUS).isNotNull(), F.col(STATUS))
-        .when(F.col("_copy") > 1, "duplicate")
         .when(F.col("item_index").isNull() & F.col("item_id").isNotNull(), "unknown_item")
         .otherwise(USED)
     )
-    return joined.withColumn(STATUS, status).select(*columns, "item_index", STATUS)
+    columns = (*_COLUMNS, EVENT_KEY, "item_index", STATUS)
+    settled = located.withColumn(STATUS, status).select(*columns)
+    faulty = concerned.where(F.col(STATUS).isNotNull()).withColumn("item_index", F.lit(None).cast("int"))
+    return ClassifiedEvents(
+        settled.unionByName(faulty.select(*columns)), accounts, {row[STATUS]: row["count"] for row in left_out}, held
+    )
 
 
-def weigh_interactions(events: DataFrame, ds: date, prepare: Prepare) -> DataFrame:
-    """Add `undone` (a return took the purchase back), `age_days`, `type_weight` and `weight` to the used events.
+def mark_copies(events: DataFrame, prepare: Prepare) -> DataFrame:
+    """Set `STATUS` of all but one of a user's equal rows to `duplicate`, and of hasty clicks to `duplicate_click`.
 
-    A pair of user and item whose returned quantity reaches the bought quantity has its purchases undone. The type's
-    weight is nothing for undone purchases and ratings below `min_rating`; `weight` halves it every `half_life_days`.
+    A hasty click follows another click of the user on the item within `duplicate_click_seconds`.
     """
-    pair = Window.partitionBy("user_id", "item_index")
-    quantity = F.abs(F.coalesce("quantity", F.lit(1.0)))
-    bought = F.sum(F.when(F.col("event_type") == "purchase", quantity)).over(pair)
-    returned = F.sum(F.when(F.col("event_type") == "return", quantity)).over(pair)
-    undone = (F.col("event_type") == "purchase") & F.coalesce(returned >= bought, F.lit(False))
-    end = F.lit(ds + timedelta(days=1)).cast("timestamp")
-    age_days = (F.unix_micros(end) - F.unix_micros("event_time")) / F.lit(86_400_000_000.0)
-    type_weight: Column = F.lit(0.0)
-    for event_type, weight in sorted(prepare.event_weights.items()):
-        type_weight = F.when(F.col("event_type") == event_type, F.lit(float(weight))).otherwise(type_weight)
-    disliked = (F.col("event_type") == "rating") & (F.col("rating") < prepare.min_rating)
+    copies = Window.partitionBy("user_id", EVENT_KEY).orderBy(*(F.col(c).asc_nulls_last() for c in _COLUMNS))
+    once = events.withColumn(STATUS, F.when(F.row_number().over(copies) > 1, DUPLICATE))
+    # Other rows stand in a group of their own, so that one sort serves all.
+    is_click = (F.col("event_type") == "click") & F.col(STATUS).isNull()
+    clicks = Window.partitionBy("user_id", F.when(is_click, F.col("item_id"))).orderBy("event_time", EVENT_KEY)
+    pause = F.col("event_time").cast("double") - F.lag("event_time").over(clicks).cast("double")
+    hasty = is_click & F.coalesce(pause <= prepare.duplicate_click_seconds, F.lit(False))
     return (
-        events.withColumn("undone", undone)
-        .withColumn("age_days", age_days)
+        once.withColumn("_hasty", hasty)
+        .withColumn(STATUS, F.coalesce(STATUS, F.when(F.col("_hasty"), "duplicate_click")))
+        .drop("_hasty")
+    )
+
+
+def cut_sessions(events: DataFrame, prepare: Prepare) -> DataFrame:
+    """Give rows without a session_id one: a pause of the user longer than `session_gap_minutes` begins a new session.
+
+    The id is made of the user and the session's first moment, so that later rows never rename an earlier session.
+    """
+    without = F.col("session_id").isNull()
+    # Rows that carry an id keep it, and stand in one group per id so that they disturb no pause.
+    log = Window.partitionBy("user_id", without).orderBy("event_time", EVENT_KEY)
+    pause = F.col("event_time").cast("double") - F.lag("event_time").over(log).cast("double")
+    begins = F.coalesce(pause > prepare.session_gap_minutes * 60, F.lit(True))
+    first_moment = F.last(F.when(F.col("_begins"), F.col("event_time")), ignorenulls=True).over(
+        log.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    )
+    made = F.concat(F.lit("cut-"), F.hex(F.xxhash64("user_id", first_moment)))
+    return events.withColumn("_begins", begins).withColumn("session_id", F.coalesce("session_id", made)).drop("_begins")
+
+
+def _treat_accounts(events: DataFrame, accounts: DataFrame, prepare: Prepare) -> DataFrame:
+    treated = treatment(prepare.accounts)
+    flagged = F.broadcast(accounts.select("user_id", "kind"))
+    known = events.join(flagged, "user_id", "left")
+    excluded = [kind for kind, what in treated.items() if what == "exclude"]
+    status = F.coalesce(STATUS, F.when(F.col("kind").isin(*excluded), F.col("kind"))) if excluded else F.col(STATUS)
+    known = known.withColumn(STATUS, status)
+    capped = [kind for kind, what in treated.items() if what == "cap"]
+    if not capped:
+        return known.drop("kind")
+    over = F.col("kind").isin(*capped) & F.col(STATUS).isNull()
+    day = Window.partitionBy("user_id", F.to_date("event_time"), over).orderBy("event_time", EVENT_KEY)
+    place = F.row_number().over(day)
+    return (
+        known.withColumn("_place", place)
         .withColumn(
-            "type_weight", F.when(F.col("undone") | F.coalesce(disliked, F.lit(False)), 0.0).otherwise(type_weight)
+            STATUS,
+            F.coalesce(STATUS, F.when(over & (F.col("_place") > prepare.accounts.cap_events_per_day), "over_cap")),
         )
-        .withColumn("weight", F.col("type_weight") * F.pow(F.lit(0.5), F.col("age_days") / prepare.half_life_days))
+        .drop("_place", "kind")
     )

@@ -3,10 +3,14 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import Column, SparkSession
+from pyspark.sql import functions as F
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://?")
+
+_LOCAL = "^file:/+"
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,10 @@ class FileState:
     path: str
     length: int
     modified_ms: int
+    uri: str = ""
+    """The path percent-encoded, as `file_uri` gives it."""
+    root: str = ""
+    """What the path or glob matched: the file itself, or the folder that it lies in."""
 
 
 def absolute_uri(path: str) -> str:
@@ -26,11 +34,19 @@ def absolute_uri(path: str) -> str:
     return path if _SCHEME.match(path) else f"file://{Path(path).absolute()}"
 
 
+def file_uri() -> Column:
+    """Return the column that says which file (`FileState.uri`) a row was read from."""
+    return F.regexp_replace(F.col("_metadata.file_path"), _LOCAL, "file:/")
+
+
+def as_file_uri(spark: SparkSession, path: str) -> str:
+    """Return a plain (not percent-encoded) path as `file_uri` writes it."""
+    return _uri(_jvm(spark).org.apache.hadoop.fs.Path(path))
+
+
 def list_files(spark: SparkSession, path: str) -> list[FileState]:
     """Return all data files that `path` (file, folder or glob) names, sorted; empty where nothing is there."""
-    # PySpark offers no file listing; the gateway to Hadoop's own is the documented way around, stable since 1.x.
-    jvm = spark.sparkContext._jvm
-    assert jvm is not None  # a started session has one  # noqa: S101
+    jvm = _jvm(spark)
     hadoop_path = jvm.org.apache.hadoop.fs.Path(path if _SCHEME.match(path) else str(Path(path).absolute()))
     system = hadoop_path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
     matches = system.globStatus(hadoop_path) or []
@@ -41,8 +57,45 @@ def list_files(spark: SparkSession, path: str) -> list[FileState]:
             state = iterator.next()
             below = state.getPath().toString().removeprefix(match.getPath().toString())
             if not any(_is_hidden(part) for part in (below or state.getPath().getName()).split("/")):
-                found.append(FileState(state.getPath().toString(), state.getLen(), state.getModificationTime()))
+                place = state.getPath()
+                found.append(
+                    FileState(
+                        place.toString(),
+                        state.getLen(),
+                        state.getModificationTime(),
+                        _uri(place),
+                        match.getPath().toString(),
+                    )
+                )
     return sorted(found, key=lambda state: state.path)
+
+
+def write_text(spark: SparkSession, uri: str, text: str) -> None:
+    """Write a small file in place of any of that name; a reader never sees half of it. Raises OSError where it fails."""
+    path, unfinished = (_jvm(spark).org.apache.hadoop.fs.Path(name) for name in (uri, f"{uri}.unfinished"))
+    system = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    stream = system.create(unfinished, True)
+    try:
+        stream.write(bytearray(text.encode()))
+    finally:
+        stream.close()
+    system.delete(path, False)
+    if not system.rename(unfinished, path):
+        raise OSError(
+            f"{uri}: could not be renamed from {uri}.unfinished; check the folder's permissions and run again"
+        )
+
+
+def _uri(hadoop_path: Any) -> str:
+    # Java writes a local path with one slash or with three.
+    return re.sub(_LOCAL, "file:/", hadoop_path.toUri().toString())
+
+
+def _jvm(spark: SparkSession) -> Any:
+    # PySpark offers no file listing; the gateway to Hadoop's own is the documented way around, stable since 1.x.
+    jvm = spark.sparkContext._jvm
+    assert jvm is not None  # a started session has one  # noqa: S101
+    return jvm
 
 
 def _is_hidden(part: str) -> bool:

@@ -1,10 +1,12 @@
-"""The rules of `recsys_batch.rules.text` as column functions."""
+"""The rules of `recsys_batch.rules.text` and `recsys_batch.rules.pseudonyms` as column functions."""
 
 import pyarrow as pa
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, StringType
 
+from recsys_batch.contracts.prepare_config import Prepare
+from recsys_batch.rules.pseudonyms import pseudonymize
 from recsys_batch.rules.text import IdCase, canonicalize_ids, clean_text, normalize_query
 
 
@@ -16,6 +18,24 @@ def canonical_id(column: str, case: IdCase) -> Column:
         return canonicalize_ids(ids, case)
 
     return canonicalize(F.col(column))  # type: ignore[no-any-return]
+
+
+def canonical_user(column: str, prepare: Prepare, key: bytes | None) -> Column:
+    """Return a column of user ids in canonical form, as pseudonyms where `prepare.pseudonymize_with` asks for them.
+
+    `key` is what `pseudonyms.read_key` gave; it travels inside the function, so that no plan or log shows it.
+    """
+    if not prepare.pseudonymize_with:
+        return canonical_id(column, prepare.id_case)
+    if key is None:
+        raise ValueError(f"{column}: prepare.pseudonymize_with is set and no key was given; raw ids would be written")
+    case, secret = prepare.id_case, key
+
+    @F.arrow_udf(StringType())  # type: ignore[attr-defined, untyped-decorator]
+    def pseudonym(ids: pa.Array) -> pa.Array:
+        return pseudonymize(canonicalize_ids(ids, case), secret)
+
+    return pseudonym(F.col(column))  # type: ignore[no-any-return]
 
 
 @F.arrow_udf(StringType())  # type: ignore[attr-defined, untyped-decorator]

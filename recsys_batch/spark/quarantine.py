@@ -13,10 +13,12 @@ FILTERED = "filtered"
 OUTSIDE_WINDOW = "outside_window"
 # Statuses that are no fault of the row; every other status is a quarantine reason.
 NOT_QUARANTINED = (USED, FILTERED, OUTSIDE_WINDOW)
+# Reasons that speak of the account, not of the row.
+ACCOUNT_REASONS = ("test_account", "bot", "reseller", "over_cap")
 
 
 def quarantine(lake: Lake, table: str, classified: DataFrame, ds: date, run_id: str) -> None:
     """Replace the date's quarantined rows of `table` with the refused rows of `classified`."""
     refused = classified.where(~F.col(STATUS).isin(*NOT_QUARANTINED))
-    rows = refused.withColumnRenamed(STATUS, "reason").drop("item_index")
+    rows = refused.withColumnRenamed(STATUS, "reason").drop("item_index", "event_key")
     lake.replace_ds(table, rows.withColumn("ds", F.lit(ds)).withColumn("run_id", F.lit(run_id)), ds)

@@ -1,34 +1,13 @@
-"""Reviews and requests: raw rows get one status each."""
+"""Requests: raw rows get one status each."""
 
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.rules.text import IdCase
-from recsys_batch.spark.normalize import canonical_id, canonical_list, cleaned, normalized_query
+from recsys_batch.spark.normalize import canonical_id, canonical_list, normalized_query
 from recsys_batch.spark.quarantine import FILTERED, STATUS, USED
 from recsys_batch.spark.sources import KEPT
-
-
-def classify_reviews(reviews: DataFrame, items: DataFrame, case: IdCase) -> DataFrame:
-    """Give every raw review a `status`."""
-    canonical = reviews.select(
-        canonical_id("item_id", case).alias("item_id"),
-        canonical_id("user_id", case).alias("user_id"),
-        "rating",
-        cleaned("text").alias("text"),
-        "review_time",
-        KEPT,
-    )
-    known = items.select("item_id", F.lit(True).alias("_known"))
-    status = (
-        F.when(~F.col(KEPT), FILTERED)
-        .when(F.col("item_id").isNull(), "missing_item_id")
-        .when(F.col("text").isNull(), "missing_text")
-        .when(F.col("_known").isNull(), "unknown_item")
-        .otherwise(USED)
-    )
-    return canonical.join(known, "item_id", "left").withColumn(STATUS, status).drop(KEPT, "_known")
 
 
 def classify_requests(requests: DataFrame, case: IdCase) -> DataFrame:

@@ -1,6 +1,7 @@
 """The lake: Delta tables by name below one root, written so that doing it twice equals doing it once."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -10,6 +11,26 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys_batch.spark.files import absolute_uri
+
+_ATTEMPTS = 8
+
+
+def retry_conflicts(commit: Callable[[], None]) -> None:
+    """Run `commit` again where another run's commit came in between; other errors, and the last such, are raised."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            commit()
+        except (PySparkException, Py4JJavaError) as error:
+            if attempt + 1 == _ATTEMPTS or not is_conflict(error):
+                raise
+        else:
+            return
+        time.sleep(0.2 * 2**attempt)
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether Delta refused a commit because another one changed what it had read."""
+    return "DELTA_CONCURRENT" in str(error) or "Concurrent" in str(error)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Candidate generation: every source proposes its exact top-K, then every source scores all that was proposed.
 
-Seen and ineligible items are masked before a source selects, so nobody over-fetches.
+Seen and ineligible items are masked before a source selects, so nobody over-fetches. Profiles name items by their
+stable index; from here on, candidates and histories name them by their row in the run's item index.
 """
 
 from collections.abc import Iterator
@@ -50,9 +51,14 @@ class RetrieveCandidates:
         progress.write()
 
     def _retrieve(self, index: ItemIndex, profiles: pa.RecordBatch) -> pa.RecordBatch:
-        history = Ragged.from_arrow(profiles.column("history"), np.int64)
-        seen = Ragged.from_arrow(profiles.column("seen"), np.int64)
-        weights = self._decayed(history, Ragged.from_arrow(profiles.column("history_weights"), np.float32))
+        history, raw_weights, codes = _to_rows(
+            index,
+            Ragged.from_arrow(profiles.column("history"), np.int64),
+            Ragged.from_arrow(profiles.column("history_weights"), np.float32),
+            Ragged.from_arrow(profiles.column("history_codes"), np.int8),
+        )
+        (seen,) = _to_rows(index, Ragged.from_arrow(profiles.column("seen"), np.int64))
+        weights = self._decayed(history, raw_weights)
         own_vectors = Ragged.from_arrow(profiles.column("vector"), np.float32)
         vectors_PD = profile_vectors(index, history, weights, own_vectors)
         content_P = self._content(index, vectors_PD, seen)
@@ -71,9 +77,9 @@ class RetrieveCandidates:
             CONTENT: to_list_array(scores, pa.float32()),
             COVISITATION: to_list_array([row[2] for row in rows], pa.float32()),
             POPULARITY: to_list_array([index.popularity_I[i] for i in items], pa.float32()),
-            "history_weights": pa.ListArray.from_arrays(
-                pa.array(weights.starts.astype(np.int32)), pa.array(weights.values)
-            ),
+            "history": _to_arrow(history, pa.int32()),
+            "history_weights": _to_arrow(weights, pa.float32()),
+            "history_codes": _to_arrow(codes, pa.int8()),
         }
         return pa.record_batch(
             [columns[n] if n in columns else profiles.column(n) for n in CANDIDATES.names], schema=CANDIDATES
@@ -166,6 +172,18 @@ def item_blocks(index: ItemIndex, block: int, device: str) -> Iterator[ItemBlock
             vectors_BD=torch.from_numpy(index.vectors_ID[start:stop]).to(device),
             eligible_B=torch.from_numpy(index.eligible_I[start:stop]).to(device),
         )
+
+
+def _to_rows(index: ItemIndex, items: Ragged, *aligned: Ragged) -> tuple[Ragged, ...]:
+    """Translate lists of stable indices into rows; items outside the catalog go, and what is aligned with them."""
+    rows = index.finder.find(items.values)
+    known = rows >= 0
+    starts = np.concatenate([[0], np.cumsum(known)])[items.starts]
+    return Ragged(rows[known], starts), *(Ragged(other.values[known], starts) for other in aligned)
+
+
+def _to_arrow(lists: Ragged, kind: pa.DataType) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(lists.starts.astype(np.int32)), pa.array(lists.values).cast(kind))
 
 
 def _seen_items(seen: Ragged) -> SeenItems:

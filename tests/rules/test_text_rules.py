@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.rules.text import IdCase, build_item_text, canonicalize_ids, clean_text, normalize_query
+from recsys_batch.rules.text import IdCase, canonicalize_ids, clean_text, normalize_query
 
 quick = settings(derandomize=True, max_examples=100, deadline=None)
 
@@ -168,68 +168,3 @@ def test_cleaned_text_can_always_be_stored_and_read(text: str) -> None:
     assert cleaned.encode("utf-8").decode("utf-8") == cleaned
     assert " ".join(cleaned.split()) == cleaned
     assert "\u200b" not in cleaned
-
-
-VALUES = {"title": "Silent Mouse", "brand": "Logi", "category": "PC > Mice", "description": "<p>Two buttons.</p>"}
-ALL_FIELDS = ("title", "brand", "category", "description", "attributes")
-
-
-def test_item_text_joins_the_asked_fields_in_the_asked_order() -> None:
-    attributes = {"Color": "black", "Batteries": "1 &times; AA"}
-    assert build_item_text(ALL_FIELDS, 600, VALUES, attributes) == (
-        "Silent Mouse. Logi. PC > Mice. Two buttons. Batteries: 1 × AA; Color: black"
-    )
-    assert build_item_text(("brand", "title"), 600, VALUES, attributes) == "Logi. Silent Mouse"
-    assert build_item_text(("title",), 600, VALUES, None) == "Silent Mouse"
-
-
-def test_item_text_leaves_out_what_is_missing_or_blank() -> None:
-    values = {"title": "Mug", "brand": None, "description": " <br> "}
-    assert build_item_text(ALL_FIELDS, 600, values, {}) == "Mug"
-    assert build_item_text(ALL_FIELDS, 600, {"title": None}, None) == ""
-    assert build_item_text(("title", "attributes"), 600, values, {"Size": None, "Color": ""}) == "Mug"
-
-
-@pytest.mark.parametrize("blank", [" ", "<br>", "&nbsp;"])
-def test_an_attribute_that_is_blank_after_cleaning_adds_nothing(blank: str) -> None:
-    assert (
-        build_item_text(("title", "attributes"), 600, {"title": "Mug"}, {"Color": blank, "Size": "L"}) == "Mug. Size: L"
-    )
-
-
-@quick
-@given(
-    st.dictionaries(st.text("ab中Z", max_size=3), st.text("xy中 ", max_size=3) | st.none(), max_size=5), st.randoms()
-)
-def test_the_order_of_attributes_never_changes_the_text(attributes: dict[str, str | None], random: object) -> None:
-    pairs = list(attributes.items())
-    random.shuffle(pairs)  # type: ignore[attr-defined]
-    assert build_item_text(ALL_FIELDS, 600, VALUES, dict(pairs)) == build_item_text(ALL_FIELDS, 600, VALUES, attributes)
-
-
-@pytest.mark.parametrize(
-    ("title", "brand", "text"),
-    [
-        ("LOGI Silent Mouse", "Logi", "LOGI Silent Mouse"),
-        ("华为手机壳", "华为", "华为手机壳"),
-        ("Mouse by Logi", "logi", "Mouse by Logi"),
-        ("Mouse", "Logi", "Mouse. Logi"),
-    ],
-)
-def test_a_brand_that_the_title_names_is_not_repeated(title: str, brand: str, text: str) -> None:
-    assert build_item_text(("title", "brand"), 600, {"title": title, "brand": brand}, None) == text
-
-
-@pytest.mark.parametrize(("title", "brand"), [("Algae remover", "LG"), ("Stuffed lion", "Ion"), ("13M cable", "3M")])
-def test_a_brand_within_another_word_is_not_named_by_the_title(title: str, brand: str) -> None:
-    assert build_item_text(("title", "brand"), 600, {"title": title, "brand": brand}, None) == f"{title}. {brand}"
-
-
-@quick
-@given(st.text("ab 中.", max_size=30), st.text("cd. ", max_size=30), st.integers(1, 40))
-def test_item_text_is_cut_at_the_limit_and_nowhere_else(title: str, description: str, max_chars: int) -> None:
-    values = {"title": title, "description": description}
-    whole = build_item_text(("title", "description"), 10_000, values, None)
-    cut = build_item_text(("title", "description"), max_chars, values, None)
-    assert len(cut) <= max_chars
-    assert cut == whole[:max_chars].rstrip()

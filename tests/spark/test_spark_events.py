@@ -1,18 +1,25 @@
-from datetime import date, timedelta
+from collections import Counter
+from datetime import date, datetime, timedelta
 
 import pytest
-from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.prepare_config import Prepare
-from recsys_batch.spark.events import classify_events, weigh_interactions
+from recsys_batch.contracts.prepare_config import Accounts, Prepare
+from recsys_batch.spark.event_rows import normalize_events
+from recsys_batch.spark.events import classify_events, cut_sessions
 
 DS = date(2026, 6, 30)
 # The window of 10 days: 2026-06-21 00:00:00 up to and without 2026-07-01 00:00:00.
-PREPARE = Prepare(lookback_days=10, half_life_days=90.0, id_case="upper", min_rating=3.0)
+PREPARE = Prepare(
+    lookback_days=10,
+    id_case="upper",
+    non_product_ids="^(POST|FEE)$",
+    accounts=Accounts(test_ids="^TEST_"),
+    clock_tolerance_minutes=10.0,
+)
 BASE = {"user_id": "U1", "item_id": "A", "event_type": "view", "event_time": "2026-06-30 10:00:00"}
 
-# session_id: (expected statuses, what differs from a good row). Rows of one label make one entry.
+# domain: (expected statuses, what differs from a good row). Rows of one label make one entry.
 CASES = {
     "good": (["used"], [{}]),
     "canonical": (["used"], [{"user_id": " u1 ", "item_id": "ａ", "event_type": " VIEW "}]),
@@ -31,6 +38,56 @@ CASES = {
     "no-item": (["missing_item_id"], [{"item_id": None}]),
     "unknown-item": (["unknown_item"], [{"item_id": "Z"}]),
     "unknown-item-of-a-search": (["unknown_item"], [{"event_type": "search", "item_id": "Z"}]),
+    "non-product": (["non_product"], [{"item_id": "post"}]),
+    "test-account": (["test_account"], [{"user_id": "test_7"}]),
+    "before-computers": (["clock_error"], [{"event_time": "1970-01-01 00:00:10"}]),
+    "a-century-ahead": (["clock_error"], [{"event_time": "2099-01-01 00:00:10"}]),
+    # A clock that is wrong by less cannot be told from tomorrow's log, unless the row says when it was received.
+    "ahead-and-received": (
+        ["future_event", "outside_window", "used"],
+        [
+            {"event_time": "2026-07-02 10:00:00", "received_at": "2026-06-30 10:05:00"},
+            {"event_time": "2026-07-02 10:00:00", "received_at": "2026-07-02 10:05:00"},
+            {"event_time": "2026-06-30 10:15:00", "received_at": "2026-06-30 10:05:00"},
+        ],
+    ),
+    "ahead-within-the-window": (
+        ["future_event"],
+        [{"event_time": "2026-06-29 10:15:01", "received_at": "2026-06-29 10:05:00"}],
+    ),
+    # A wrong clock in a row that was received on another date is that date's affair.
+    "century-ahead-received-before-the-window": (
+        ["outside_window"],
+        [{"event_time": "2099-01-01 00:00:00", "received_at": "2026-06-21 00:00:00"}],
+    ),
+    "century-ahead-received-at-the-end-of-ds": (
+        ["clock_error"],
+        [{"event_time": "2099-01-01 00:00:00", "received_at": "2026-07-01 00:00:00"}],
+    ),
+    "late": (["used"], [{"event_time": "2026-06-21 00:00:00", "received_at": "2026-07-05 00:00:00"}]),
+    # Clicks of one user on one item at most five seconds after the one before.
+    "hasty-clicks": (
+        ["duplicate_click", "duplicate_click", "used", "used", "used", "used"],
+        [
+            {"user_id": "H", "event_type": "click", "event_id": "c1", "event_time": "2026-06-30 10:00:00"},
+            {"user_id": "H", "event_type": "click", "event_id": "c2", "event_time": "2026-06-30 10:00:05"},
+            {"user_id": "H", "event_type": "click", "event_id": "c3", "event_time": "2026-06-30 10:00:09"},
+            {"user_id": "H", "event_type": "click", "event_id": "c4", "event_time": "2026-06-30 10:00:14.000001"},
+            {
+                "user_id": "H",
+                "event_type": "click",
+                "event_id": "c5",
+                "item_id": "B",
+                "event_time": "2026-06-30 10:00:01",
+            },
+            {"user_id": "H", "event_type": "view", "event_id": "c6", "event_time": "2026-06-30 10:00:01"},
+        ],
+    ),
+    "copies-of-other-users": (["used", "used"], [{"event_id": "e9"}, {"event_id": "e9", "user_id": "U2"}]),
+    "sent-again": (
+        ["duplicate", "used"],
+        [{"received_at": "2026-06-30 11:00:00"}, {"received_at": "2026-06-30 12:00:00"}],
+    ),
     # Duplicates: without an event_id where all columns are equal, with one whatever the rest says.
     "twins": (["duplicate", "duplicate", "used"], [{}, {}, {}]),
     "twins-once-canonical": (["duplicate", "used"], [{"user_id": "u1 "}, {"user_id": "U1"}]),
@@ -39,7 +96,11 @@ CASES = {
         ["used", "used"],
         [{"event_time": "2026-06-30 10:00:00.000001"}, {"event_time": "2026-06-30 10:00:00.000002"}],
     ),
-    "null-is-not-empty": (["used", "used"], [{"domain": None}, {"domain": ""}]),
+    "null-is-not-empty": (["used", "used"], [{"session_id": None}, {"session_id": ""}]),
+    "null-in-another-column": (
+        ["used", "used"],
+        [{"quantity": 1.0, "rating": None}, {"quantity": None, "rating": 1.0}],
+    ),
     "other-quantity": (["used", "used"], [{"quantity": 1.0}, {"quantity": 2.0}]),
     "same-event-id": (["duplicate", "used"], [{"event_id": "e1"}, {"event_id": "e1", "item_id": "B", "position": 3}]),
     "different-event-ids": (["used", "used"], [{"event_id": "e2"}, {"event_id": "e3"}]),
@@ -66,25 +127,40 @@ CASES = {
 @pytest.fixture(scope="module")
 def items(frame):
     return frame(
-        {"item_id": "string", "item_index": "int"}, [{"item_id": i, "item_index": n} for n, i in enumerate("AB")]
+        {"item_id": "string", "canonical_index": "int"},
+        [{"item_id": i, "canonical_index": n} for n, i in enumerate("AB")],
     )
+
+
+def classify(raw, items, rows, prepare=PREPARE, partitions=2):
+    frame = normalize_events(prepare, None)(raw("events", rows).repartition(partitions))
+    return classify_events(frame, items, DS, prepare)
 
 
 @pytest.fixture(scope="module")
 def classified(raw, items):
-    rows = [BASE | {"session_id": label} | change for label, (_, changes) in CASES.items() for change in changes]
-    return classify_events(raw("events", rows), items, DS, PREPARE).collect()
+    rows = [BASE | {"domain": label} | change for label, (_, changes) in CASES.items() for change in changes]
+    return classify(raw, items, rows)
+
+
+@pytest.fixture(scope="module")
+def statuses(classified):
+    return classified.rows.collect()
 
 
 @pytest.mark.parametrize("label", CASES)
-def test_every_row_gets_the_status(classified, label):
-    assert sorted(row.status for row in classified if row.session_id == label) == CASES[label][0]
+def test_every_row_gets_the_status(statuses, classified, label):
+    found = sorted(row.status for row in statuses if row.domain == label)
+    assert found == [s for s in CASES[label][0] if s not in ("outside_window", "filtered")]
 
 
-def test_no_row_is_lost_and_used_rows_are_canonical(classified):
-    assert len(classified) == sum(len(changes) for _, changes in CASES.values())
-    assert classified[0].__fields__ == [*Inputs.TYPES["events"], "item_index", "status"]
-    by_label = {row.session_id: row for row in classified if row.status == "used"}
+def test_no_row_is_lost_and_used_rows_are_canonical(classified, statuses):
+    expected = [status for statuses_of_case, _ in CASES.values() for status in statuses_of_case]
+    assert len(expected) == sum(len(changes) for _, changes in CASES.values())
+    assert classified.left_out == {s: expected.count(s) for s in ("outside_window", "filtered")}
+    assert len(statuses) == len(expected) - sum(classified.left_out.values())
+    assert set(statuses[0].__fields__) == {*Inputs.TYPES["events"], "event_key", "item_index", "status"}
+    by_label = {row.domain: row for row in statuses if row.status == "used"}
     row = by_label["canonical"]
     assert (row.user_id, row.item_id, row.event_type, row.item_index) == ("U1", "A", "view", 0)
     assert (by_label["search"].query, by_label["search"].item_index) == ("绿茶 tea", None)
@@ -105,89 +181,78 @@ def test_the_same_copy_is_used_however_the_rows_are_spread(raw, items):
     ]
     used = []
     for rows, partitions in ((copies, 1), (copies, 7), (copies[::-1], 3)):
-        made = classify_events(raw("events", rows).repartition(partitions), items, DS, PREPARE)
-        used.append({(row.event_id, row.session_id, row.position) for row in made.where("status = 'used'").collect()})
+        made = classify(raw, items, rows, partitions=partitions).rows.where("status = 'used'").collect()
+        used.append({(row.event_id, row.session_id, row.position) for row in made})
         assert {event_id for event_id, *_ in used[-1]} == {f"e{n}" for n in range(8)}
         assert len(used[-1]) == 8
     assert used[0] == used[1] == used[2]
 
 
-def weigh(frame, rows, prepare=PREPARE):
-    types = Inputs.TYPES["events"] | {"item_index": "int"}
-    full = [{"event_time": "2026-06-30 00:00:00", "item_index": 0, "event_type": "purchase"} | row for row in rows]
-    return weigh_interactions(frame(types, full), DS, prepare)
+def test_a_pause_begins_a_session_and_given_ids_stay(frame):
+    types = Inputs.TYPES["events"] | {"event_key": "string"}
+    # user, minute, session_id as logged
+    log = [
+        *(("A", minute, None) for minute in (0, 30, 61, 62, 93)),
+        *(("A", minute, "given") for minute in (31, 45, 200)),
+        *(("B", minute, None) for minute in (0, 29)),
+    ]
+    rows = [
+        {
+            "user_id": u,
+            "event_time": str(datetime(2026, 6, 30) + timedelta(minutes=m)),
+            "session_id": s,
+            "event_key": f"{u}{m}{s}",
+        }
+        for u, m, s in log
+    ]
+    found = {row.event_key: row.session_id for row in cut_sessions(frame(types, rows), Prepare()).collect()}
+    groups = {frozenset(key for key in found if found[key] == session) for session in set(found.values())}
+    expected = [
+        {"A0None", "A30None"},
+        {"A61None", "A62None"},
+        {"A93None"},
+        {"A31given", "A45given", "A200given"},
+        {"B0None", "B29None"},
+    ]
+    assert groups == {frozenset(group) for group in expected}
+    # Rows that come later rename no session that began before them.
+    again = {row.event_key: row.session_id for row in cut_sessions(frame(types, rows[:3]), Prepare()).collect()}
+    assert again == {key: found[key] for key in again}
 
 
-def test_a_return_undoes_purchases_only_where_it_reaches_what_was_bought(frame):
-    bought = {"event_type": "purchase"}
-    returned = {"event_type": "return"}
-    users = {
-        "part": (False, [bought | {"quantity": 2.0}, bought | {"quantity": 1.0}, returned | {"quantity": 2.0}]),
-        "all": (True, [bought | {"quantity": 2.0}, bought | {"quantity": 1.0}, returned | {"quantity": 3.0}]),
-        "more": (True, [bought | {"quantity": 2.0}, returned | {"quantity": 5.0}]),
-        "in-parts": (True, [bought | {"quantity": 2.0}, returned | {"quantity": 1.0}, returned | {"quantity": 1.0}]),
-        "no-quantity": (True, [bought, returned]),
-        "no-quantity-of-two": (False, [bought, bought, returned]),
-        "negative-quantity": (True, [bought | {"quantity": 2.0}, returned | {"quantity": -2.0}]),
-        "not-returned": (False, [bought]),
-        "other-item": (False, [bought, returned | {"item_index": 1}]),
-        "given-away-for-quantity-zero": (False, [bought | {"quantity": 0.0}]),
-    }
-    rows = [{"user_id": user} | row for user, (_, events) in users.items() for row in events]
-    rows += [{"user_id": "all", "event_type": "view"}, {"user_id": "part", "event_type": "search", "item_index": None}]
-    found = weigh(frame, rows).collect()
-    assert len(found) == len(rows)
-    purchases = {
-        user: {(r.undone, r.type_weight) for r in found if r.user_id == user and r.event_type == "purchase"}
-        for user in users
-    }
-    assert purchases == {user: {(True, 0.0) if undone else (False, 1.0)} for user, (undone, _) in users.items()}
-    others = {(row.event_type, row.undone, row.type_weight) for row in found if row.event_type != "purchase"}
-    assert others == {("return", False, 0.0), ("view", False, 0.2), ("search", False, 0.0)}
+def test_accounts_that_are_no_shoppers_are_told_by_what_they_do(raw, items):
+    def acts(user, number, seconds, event_type="view", **more):
+        start = datetime(2026, 6, 29, 10)
+        return [
+            {"user_id": user, "item_id": "AB"[n % 2], "event_type": event_type, "event_id": f"{user}{event_type}{n}"}
+            | {"event_time": str(start + timedelta(seconds=seconds * n))}
+            | more
+            for n in range(number)
+        ]
 
+    rows = [
+        *acts("FAST", 18, 10),  # six a minute for three minutes
+        *acts("BRIEF", 12, 10),  # six a minute for two minutes
+        *acts("SLOW", 40, 20),  # three a minute
+        *acts("LOOKING", 60, 1, event_type="impression"),
+        *acts("DOZENS", 4, 3600, event_type="purchase", quantity=12.0),
+        *acts("HOME", 4, 3600, event_type="purchase", quantity=2.0),
+        *acts("ONCE", 3, 3600, event_type="purchase", quantity=100.0),
+    ]
+    rules = Accounts(busy_minute_acts=5, bot_busy_minutes=3, reseller_quantity=10.0, reseller_purchases=4)
+    prepare = PREPARE.model_copy(update={"accounts": rules})
+    made = classify(raw, items, rows, prepare)
+    assert {(row.user_id, row.kind) for row in made.accounts.collect()} == {("FAST", "bot"), ("DOZENS", "reseller")}
+    found = Counter((row.user_id, row.status) for row in made.rows.collect())
+    expected = {"BRIEF": 12, "SLOW": 40, "LOOKING": 60, "DOZENS": 4, "HOME": 4, "ONCE": 3}
+    assert found == {("FAST", "bot"): 18} | {(user, "used"): number for user, number in expected.items()}
 
-def test_an_interaction_halves_its_weight_every_half_life(frame):
-    end = DS + timedelta(days=1)
-    rows = [{"user_id": str(days), "event_time": f"{end - timedelta(days=days)} 00:00:00"} for days in (1, 45, 90, 180)]
-    rows.append({"user_id": "six hours", "event_time": "2026-06-30 18:00:00"})
-    found = {row.user_id: row for row in weigh(frame, rows).collect()}
-    assert {user: row.age_days for user, row in found.items()} == {
-        "1": 1.0,
-        "45": 45.0,
-        "90": 90.0,
-        "180": 180.0,
-        "six hours": 0.25,
-    }
-    assert found["90"].weight == pytest.approx(1.0 / 2)
-    assert found["180"].weight == pytest.approx(1.0 / 4)
-    assert found["45"].weight == pytest.approx(2**-0.5)
-    assert found["six hours"].weight == pytest.approx(2 ** (-0.25 / 90))
+    other = {"bots": "cap", "resellers": "exclude", "cap_events_per_day": 5}
+    prepare = PREPARE.model_copy(update={"accounts": rules.model_copy(update=other)})
+    found = Counter((row.user_id, row.status) for row in classify(raw, items, rows, prepare).rows.collect())
+    assert (found["FAST", "used"], found["FAST", "over_cap"], found["DOZENS", "reseller"]) == (5, 13, 4)
 
-
-def test_types_weigh_what_the_config_says_and_low_ratings_nothing(frame):
-    expected = {
-        "purchase": 1.0,
-        "cart": 0.75,
-        "view": 0.25,
-        "search": 0.0,
-        "impression": 0.0,
-        "click": 0.0,
-        "favorite": 0.0,
-        "unfavorite": 0.0,
-        "return": 0.0,
-    }
-    prepare = Prepare(
-        event_weights={"purchase": 1.0, "cart": 0.75, "view": 0.25, "rating": 0.5}, half_life_days=1.0, min_rating=3.0
-    )
-    rows = [{"user_id": event_type, "event_type": event_type, "item_index": n} for n, event_type in enumerate(expected)]
-    ratings = {"rating 2.9": 2.9, "rating 3": 3.0, "rating 5": 5.0, "no rating": None}
-    rows += [{"user_id": user, "event_type": "rating", "rating": rating} for user, rating in ratings.items()]
-    # A low value beside another type is no rating.
-    rows.append({"user_id": "low cart", "event_type": "cart", "rating": 1.0})
-    found = (
-        weigh(frame, rows, prepare).select("user_id", "type_weight", F.round("weight", 12).alias("weight")).collect()
-    )
-    expected |= {"rating 2.9": 0.0, "rating 3": 0.5, "rating 5": 0.5, "no rating": 0.5, "low cart": 0.75}
-    assert {row.user_id: row.type_weight for row in found} == expected
-    # One day old at a half-life of one day.
-    assert {row.user_id: row.weight for row in found} == {user: weight / 2 for user, weight in expected.items()}
+    touching = rules.model_copy(update={"bot_busy_minutes": 1000, "bot_catalog_share": 0.9, "bot_min_items": 2})
+    prepare = PREPARE.model_copy(update={"accounts": touching})
+    flagged = {row.user_id for row in classify(raw, items, rows, prepare).accounts.where("kind = 'bot'").collect()}
+    assert flagged == {"FAST", "BRIEF", "SLOW", "DOZENS", "HOME", "ONCE"}

@@ -3,8 +3,10 @@
 import pyarrow as pa
 import pytest
 
+from recsys_batch.contracts.prepare_config import Prepare
+from recsys_batch.rules.pseudonyms import pseudonymize
 from recsys_batch.rules.text import canonicalize_ids, clean_text, normalize_query
-from recsys_batch.spark.normalize import canonical_id, canonical_list, cleaned, normalized_query
+from recsys_batch.spark.normalize import canonical_id, canonical_list, canonical_user, cleaned, normalized_query
 
 TEXTS = [
     None,
@@ -48,3 +50,24 @@ def test_lists_keep_their_order_and_lose_null_and_blank_ids(spark, frame, partit
     made = frame({"n": "int", "l": "array<string>"}, [{"n": n, "l": ids} for n, ids in enumerate(lists)])
     rows = made.repartition(partitions).select("n", canonical_list("l", "upper")).collect()
     assert {row.n: row.l for row in rows} == {0: ["B1", "A1", "B1"], 1: [], 2: [], 3: ["12"], 4: [], 5: ["茶", "X"]}
+
+
+def test_users_are_canonical_and_pseudonyms_where_a_key_is_named(frame):
+    made = frame({"n": "int", "t": "string"}, [{"n": n, "t": text} for n, text in enumerate(TEXTS)]).repartition(3)
+    key = b"a secret of the shop"
+    plain, keyed = Prepare(id_case="upper"), Prepare(id_case="upper", pseudonymize_with="SHOP_KEY")
+    selected = made.select(
+        "n", canonical_user("t", plain, None).alias("plain"), canonical_user("t", keyed, key).alias("keyed")
+    )
+    rows = {row.n: row for row in selected.collect()}
+    canonical = canonicalize_ids(pa.array(TEXTS, pa.string()), "upper")
+    assert [rows[n].plain for n in range(len(TEXTS))] == canonical.to_pylist()
+    assert [rows[n].keyed for n in range(len(TEXTS))] == pseudonymize(canonical, key).to_pylist()
+    plan = selected._jdf.queryExecution().toString()
+    assert "canonicalize" in plan
+    assert not any(text in plan for text in (key.decode(), key.hex(), "SHOP_KEY"))
+
+
+def test_a_key_that_is_asked_for_cannot_be_left_out():
+    with pytest.raises(ValueError, match=r"user_id: .*no key"):
+        canonical_user("user_id", Prepare(pseudonymize_with="SHOP_KEY"), None)

@@ -1,32 +1,6 @@
 import pytest
 
-from recsys_batch.spark.requests import classify_requests, classify_reviews
-
-
-def test_reviews_are_classified(raw, frame):
-    items = frame({"item_id": "string"}, [{"item_id": "A"}, {"item_id": "B"}])
-    rows = [
-        {"item_id": " a ", "user_id": "u1 ", "text": "<p>Good</p>", "rating": 5.0},
-        {"item_id": "B", "user_id": None, "text": "好茶"},
-        {"item_id": None, "text": None, "rating": 1.0},
-        {"item_id": "A", "text": " <br> ", "rating": 2.0},
-        {"item_id": "Z", "text": None, "rating": 3.0},
-        {"item_id": "Z", "text": "of nothing", "rating": 4.0},
-        {"item_id": None, "text": None, "rating": 0.0, "_kept": False},
-    ]
-    found = classify_reviews(raw("reviews", rows), items, "upper").collect()
-    assert sorted(((r.item_id, r.user_id, r.text, r.rating, r.status) for r in found), key=str) == sorted(
-        [
-            ("A", "U1", "Good", 5.0, "used"),
-            ("B", None, "好茶", None, "used"),
-            (None, None, None, 1.0, "missing_item_id"),
-            ("A", None, None, 2.0, "missing_text"),
-            ("Z", None, None, 3.0, "missing_text"),
-            ("Z", None, "of nothing", 4.0, "unknown_item"),
-            (None, None, None, 0.0, "filtered"),
-        ],
-        key=str,
-    )
+from recsys_batch.spark.requests import classify_requests
 
 
 @pytest.mark.parametrize("partitions", [1, 6])

@@ -69,12 +69,24 @@ def draw_shop(seed: int, num_items: int = 40, width: int = 6) -> Shop:
     )
 
 
-def write_shop(folder: Path, shop: Shop, num_files: int = 3, seed: int = 0) -> str:
-    """Write the item index as Spark would, in shuffled order and several files, and return its folder."""
-    rows = np.arange(shop.num_items, dtype=np.int32)
+def write_shop(
+    folder: Path,
+    shop: Shop,
+    num_files: int = 3,
+    seed: int = 0,
+    indices: Sequence[int] | None = None,
+    strays: Pairs | None = None,
+) -> str:
+    """Write the item index as Spark would, in shuffled order and several files, and return its folder.
+
+    `indices` are the items' stable indices, by default their rows; `strays` are pairs of stable indices that come on
+    top of the shop's.
+    """
+    rows = range(shop.num_items)
+    stable = list(rows if indices is None else indices)
     items = pa.table(
         {
-            "item_index": rows,
+            "item_index": pa.array(stable, pa.int32()),
             "item_id": [shop.item_id(row) for row in rows],
             "title": [shop.title(row) for row in rows],
             "category_key": pa.array(shop.categories, pa.string()),
@@ -83,12 +95,13 @@ def write_shop(folder: Path, shop: Shop, num_files: int = 3, seed: int = 0) -> s
             "popularity": pa.array(shop.popularity, pa.float64()),
         }
     )
-    keys = list(shop.pairs)
+    weights = {(stable[item], stable[other]): weight for (item, other), weight in shop.pairs.items()} | (strays or {})
+    keys = list(weights)
     pairs = pa.table(
         {
             "item": pa.array([item for item, _ in keys], pa.int32()),
             "neighbor": pa.array([neighbor for _, neighbor in keys], pa.int32()),
-            "weight": pa.array(list(shop.pairs.values()), pa.float64()),
+            "weight": pa.array(list(weights.values()), pa.float64()),
         }
     )
     write_parts(folder / "items", items, num_files, seed)

@@ -171,6 +171,44 @@ def test_history_weights_come_out_halved_by_place(build: Any, shops: dict[int, t
     assert (row["history"], row["history_codes"]) == ([3, 1, 2], [5, 2, 3])
 
 
+@settings(derandomize=True, max_examples=8, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3]))
+def test_which_stable_indices_the_items_have_changes_nothing(
+    build: Any,
+    shops: dict[int, tuple[Any, str]],
+    progress: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    draw: int,
+    seed: int,
+) -> None:
+    shop, folder = shops[seed]
+    profiles = draw_profiles(seed, shop.num_items, shop.vectors_ID.shape[1])
+    rng = np.random.default_rng(draw)
+    # Any order and holes; those of `gone` belong to items that are not in tonight's catalog.
+    drawn = [int(i) for i in rng.permutation(5 * shop.num_items)[: shop.num_items + 3]]
+    indices, gone = drawn[:-3], drawn[-3:]
+    strays = {(gone[0], indices[1]): 1.0, (indices[2], gone[1]): 1.0, (gone[2], gone[2]): 1.0}
+    other = build.write_shop(tmp_path_factory.mktemp("index") / "i", shop, indices=indices, strays=strays)
+    renamed = [_renamed(profile, indices, gone, rng) for profile in profiles]
+    made = retrieve(build, other, renamed, CONFIG, progress)
+    assert made.equals(retrieve(build, folder, profiles, CONFIG, progress))
+
+
+def _renamed(profile: dict[str, Any], indices: list[int], gone: list[int], rng: np.random.Generator) -> dict[str, Any]:
+    """Return the profile with its items under their stable indices, items that are gone strewn in."""
+    entries = list(zip(profile["history"], profile["history_weights"], profile["history_codes"], strict=True))
+    entries = [(indices[item], weight, code) for item, weight, code in entries]
+    for stranger in gone[: rng.integers(0, 4)]:
+        entries.insert(int(rng.integers(0, len(entries) + 1)), (stranger, 9.0, 1))
+    seen = profile["seen"]
+    return profile | {
+        "history": [item for item, _, _ in entries],
+        "history_weights": [weight for _, weight, _ in entries],
+        "history_codes": [code for _, _, code in entries],
+        "seen": None if seen is None else [*(indices[item] for item in seen), gone[0]],
+    }
+
+
 @settings(derandomize=True, max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 14), max_size=4), st.integers(1, 16), st.integers(1, 50))
 def test_batch_ends_and_block_sizes_never_change_a_result(

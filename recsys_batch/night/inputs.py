@@ -1,0 +1,99 @@
+"""What every input table goes through in `prepare`: rows counted by status, refused ones kept, expectations judged.
+
+What was found is shown on one page, also (and above all) where an input is refused.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.config import Source
+from recsys_batch.contracts.gates import Check, refuse_unmet
+from recsys_batch.contracts.profile import TableProfile
+from recsys_batch.night.context import Run
+from recsys_batch.report.profile import profile_page
+from recsys_batch.rules.expectations import evaluate_expectations, expectations_of
+from recsys_batch.spark.expectations import measure
+from recsys_batch.spark.files import write_text
+from recsys_batch.spark.profile import profile_table
+from recsys_batch.spark.publish import record_checks
+from recsys_batch.spark.quarantine import NOT_QUARANTINED, STATUS, USED, quarantine
+
+log = logging.getLogger("recsys_batch.night")
+_JUDGED = ("events", "items", "reviews")
+
+
+@dataclass
+class Intake:
+    """The inputs of one run, settled one after the other."""
+
+    run: Run
+    profiles: list[TableProfile] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+
+    def settle(self, table: str, classified: DataFrame, left_out: Mapping[str, int] | None = None) -> DataFrame:
+        """Count every status, keep the refused rows, judge the expectations, and return the used rows.
+
+        `left_out` counts rows that are not in `classified` because the date does not concern them. Raises
+        IncompleteInputError or ExpectationFailedError where an expectation blocks.
+        """
+        run = self.run
+        counts = {row[STATUS]: row["count"] for row in classified.groupBy(STATUS).count().collect()}
+        for status, number in (left_out or {}).items():
+            counts[status] = counts.get(status, 0) + number
+        refused = {status: n for status, n in sorted(counts.items()) if status not in NOT_QUARANTINED}
+        run.summary.count(
+            "prepare",
+            **{f"{table}_read": sum(counts.values())},
+            **{f"{table}_{status}": counts.get(status, 0) for status in NOT_QUARANTINED},
+            **{f"{table}_quarantined_{status}": number for status, number in refused.items()},
+        )
+        quarantine(run.lake, f"{table}_quarantine", classified, run.ds, run.run_id)
+        if table in _JUDGED:
+            if run.config.prepare.profile:
+                profile = profile_table(classified, table, run.ds, run.config.prepare)
+                self.profiles.append(replace(profile, statuses={**profile.statuses, **(left_out or {})}))
+            self._judge(table, classified)
+        return classified.where(F.col(STATUS) == USED).drop(STATUS)
+
+    def write_page(self) -> None:
+        """Write the data profile of the inputs settled so far, as HTML that opens anywhere."""
+        if not self.profiles:
+            return
+        run = self.run
+        target = f"{run.lake.path('profiles')}/{run.ds.isoformat()}.html"
+        write_text(run.spark, target, profile_page(self.profiles, f"{run.config.name} {run.ds}", self.checks))
+        log.info("data profile: %s", target)
+
+    def _judge(self, table: str, classified: DataFrame) -> None:
+        run, declared = self.run, self.run.config.expectations
+        expectations = expectations_of(table, getattr(declared, table), declared.defaults)
+        if not expectations:
+            return
+        measured = measure(classified, table, expectations, run.ds, run.config.prepare)
+        judged = evaluate_expectations(expectations, measured)
+        checks = [each.check for each in judged]
+        self.checks.extend(checks)
+        run.summary.checks.extend(checks)
+        record_checks(run.lake, run.ds, run.run_id, f"prepare-{table}", checks)
+        refuse_unmet(judged, run.run_id)
+
+
+def hold(frame: DataFrame) -> DataFrame:
+    """Keep on disk what is expensive to make and read several times."""
+    return frame.persist(StorageLevel.DISK_ONLY)
+
+
+def write(run: Run, table: str, frame: DataFrame) -> DataFrame:
+    """Replace the date's slice of a prepared table and return it as read back."""
+    run.lake.replace_ds(table, frame.withColumn("ds", F.lit(run.ds)).withColumn("run_id", F.lit(run.run_id)), run.ds)
+    return run.read_prepared(table)
+
+
+def paths(sources: Sequence[Source]) -> str:
+    """Return the paths of the sources, for messages."""
+    return ", ".join(source.path for source in sources)

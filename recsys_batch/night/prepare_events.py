@@ -1,0 +1,94 @@
+"""The interactions of the date: events read (new files only), classified, matched with what undid them, weighted."""
+
+import os
+from datetime import timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.errors import EmptyDayError
+from recsys_batch.contracts.gates import at_most, refuse_blocked
+from recsys_batch.night.context import Run
+from recsys_batch.night.inputs import Intake, paths, write
+from recsys_batch.rules.pseudonyms import read_key
+from recsys_batch.spark.event_rows import EVENT_KEY, normalize_events, settings_key
+from recsys_batch.spark.events import ClassifiedEvents, classify_events
+from recsys_batch.spark.input_log import Reading, read_new, read_whole
+from recsys_batch.spark.interactions import count_returns, match_undoings, weigh_interactions
+from recsys_batch.spark.item_history import item_versions, join_as_of
+from recsys_batch.spark.publish import record_checks
+from recsys_batch.spark.quarantine import ACCOUNT_REASONS, FILTERED, OUTSIDE_WINDOW, USED
+
+# More rows than this are not sent to every executor.
+_MAX_BROADCAST_ROWS = 2_000_000
+
+
+def prepare_events(intake: Intake, items: DataFrame) -> DataFrame:
+    """Write the interactions and flagged accounts of the date; return the interactions."""
+    run = intake.run
+    reading = _read(run)
+    run.summary.count("prepare", event_files=reading.files, event_files_read=reading.files_read)
+    classified = classify_events(reading.rows, items, run.ds, run.config.prepare)
+    used = intake.settle("events", classified.rows, classified.left_out)
+    _check_day(run, used)
+    _check_quarantine(run)
+    _write_accounts(run, classified)
+    interactions = write(run, Tables.INTERACTIONS, _interactions(run, used))
+    run.summary.count("prepare", **count_returns(interactions))
+    classified.held.unpersist()
+    classified.accounts.unpersist()
+    return interactions
+
+
+def _read(run: Run) -> Reading:
+    settings, sources = run.config.prepare, run.config.sources.events
+    key = read_key(settings.pseudonymize_with, os.environ) if settings.pseudonymize_with else None
+    normalize = normalize_events(settings, key)
+    if not settings.incremental:
+        return read_whole(run.spark, "events", sources, run.ds, normalize)
+    return read_new(run.lake, "events", sources, run.ds, normalize, settings_key(settings, key))
+
+
+def _interactions(run: Run, used: DataFrame) -> DataFrame:
+    matched = match_undoings(used).persist()
+    if matched.count() <= _MAX_BROADCAST_ROWS:
+        matched = F.broadcast(matched)
+    weighed = weigh_interactions(used, matched, run.ds, run.config.prepare).drop(EVENT_KEY)
+    versions = item_versions(run.lake, run.ds, run.config.prepare.history_columns).persist()
+    return join_as_of(weighed, versions)
+
+
+def _write_accounts(run: Run, classified: ClassifiedEvents) -> None:
+    accounts = write(run, Tables.ACCOUNTS, classified.accounts)
+    counts = {row.kind: row["count"] for row in accounts.groupBy("kind").count().collect()}
+    run.summary.count("prepare", **{f"accounts_{kind}": number for kind, number in sorted(counts.items())})
+
+
+def _check_day(run: Run, used: DataFrame) -> None:
+    start = f"TIMESTAMP'{run.ds.isoformat()} 00:00:00'"
+    end = f"TIMESTAMP'{(run.ds + timedelta(days=1)).isoformat()} 00:00:00'"
+    on_ds = used.where(f"event_time >= {start} AND event_time < {end}").count()
+    run.summary.count("prepare", events_on_ds=on_ds)
+    if on_ds < run.config.prepare.min_events_on_ds:
+        raise EmptyDayError(
+            f"sources.events: {on_ds} usable event(s) on {run.ds}, prepare.min_events_on_ds asks for "
+            f"{run.config.prepare.min_events_on_ds}; retry when the day's log is in {paths(run.config.sources.events)}"
+        )
+
+
+def _check_quarantine(run: Run) -> None:
+    """Hold the faulty share against the gate; accounts that are no shoppers are no fault of the rows."""
+    counts = run.summary.counts
+    excluded = sum(counts.get(f"prepare.events_quarantined_{reason}", 0) for reason in ACCOUNT_REASONS)
+    read = (
+        counts["prepare.events_read"]
+        - counts[f"prepare.events_{FILTERED}"]
+        - counts[f"prepare.events_{OUTSIDE_WINDOW}"]
+        - excluded
+    )
+    share = 1 - counts[f"prepare.events_{USED}"] / max(read, 1)
+    checks = [at_most("events", "quarantined_share", share, run.config.gates.max_quarantine_share)]
+    run.summary.checks.extend(checks)
+    record_checks(run.lake, run.ds, run.run_id, "prepare", checks)
+    refuse_blocked(checks, run.run_id)

@@ -1,0 +1,71 @@
+"""The catalog of the date: known items, one row each, completed, with a history, a text, and reviews to draw on."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.errors import InputNotReadyError
+from recsys_batch.night.context import Run
+from recsys_batch.night.inputs import Intake, hold, paths, write
+from recsys_batch.spark.catalog import choose_items, classify_items, finish_items
+from recsys_batch.spark.documents import review_sentences
+from recsys_batch.spark.indices import assign_indices
+from recsys_batch.spark.item_history import observe_items
+from recsys_batch.spark.missing import fill_missing
+from recsys_batch.spark.near_duplicates import link_near_duplicates
+from recsys_batch.spark.reviews import classify_reviews
+from recsys_batch.spark.sources import read_table
+
+
+def prepare_items(intake: Intake) -> DataFrame:
+    """Write items, item_history and reviews of the date; return the items."""
+    run = intake.run
+    config, settings = run.config, run.config.prepare
+    classified = hold(classify_items(read_table(run.spark, "items", config.sources.items, run.ds), settings, run.ds))
+    used = intake.settle("items", classified)
+    observe_items(run.lake, used, settings.history_columns, run.ds)
+    chosen = hold(choose_items(used, settings.item_duplicates))
+    indices = assign_indices(run.lake, "item", chosen.select(F.col("item_id").alias("id")))
+    indexed = chosen.join(indices.select(F.col("id").alias("item_id"), F.col("index").alias("item_index")), "item_id")
+    linked = hold(link_near_duplicates(indexed, settings.near_duplicates))
+    reviews = _prepare_reviews(intake, linked)
+    number = config.item_text.review_sentences
+    sentences = review_sentences(reviews, linked, number) if reviews is not None else None
+    finished = finish_items(
+        fill_missing(linked, settings.missing),
+        config.item_text,
+        config.rerank.where,
+        config.rerank.category_level,
+        sentences,
+    )
+    items = write(run, Tables.ITEMS, finished)
+    num_items = items.count()
+    if num_items == 0:
+        raise InputNotReadyError(f"sources.items: no usable row for {run.ds}; paths: {paths(config.sources.items)}")
+    _count(run, items, num_items)
+    for frame in (classified, chosen, linked):
+        frame.unpersist()
+    return items
+
+
+def _prepare_reviews(intake: Intake, items: DataFrame) -> DataFrame | None:
+    run = intake.run
+    if not run.config.sources.reviews:
+        return None
+    raw = read_table(run.spark, "reviews", run.config.sources.reviews, run.ds)
+    classified = hold(classify_reviews(raw, items, run.config.prepare, run.ds))
+    reviews = write(run, Tables.REVIEWS, intake.settle("reviews", classified))
+    classified.unpersist()
+    return reviews
+
+
+def _count(run: Run, items: DataFrame, num_items: int) -> None:
+    linked = items.where("canonical_index <> item_index").count()
+    filled = items.select(F.explode("filled")).groupBy("key").count().collect()
+    run.summary.count(
+        "prepare",
+        items=num_items,
+        items_eligible=items.where("eligible").count(),
+        items_near_duplicates=linked,
+        **{f"items_filled_{row.key}": row["count"] for row in sorted(filled, key=lambda row: row.key)},
+    )
