@@ -16,7 +16,7 @@ export PATH := $(BIN):$(PATH)
 export PYSPARK_PYTHON := $(BIN)/python
 SUBMIT = $(BIN)/spark-submit --properties-file $(SPARK_CONF)
 
-.PHONY: help setup demo demo-shop test test-fast test-gpu lint type nightly show evaluate bench bench-encode bench-topn cluster-start cluster-stop lock clean
+.PHONY: help setup demo demo-shop test test-fast test-gpu lint type nightly show datasets evaluate bench bench-encode bench-topn cluster-start cluster-stop lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ nightly: setup ## Run the night: CONFIG=conf/X.yaml DS=YYYY-MM-DD ARGS='--set a.
 
 show: setup ## Show lists: CONFIG=... DS=... ARGS='--user 17850'
 	@$(SUBMIT) jobs/show.py --config $(CONFIG) --ds $(DS) $(ARGS)
+
+datasets: setup ## Write labels and leak-checked splits of a prepared date: CONFIG=... DS=...
+	@$(SUBMIT) jobs/make_datasets.py --config $(CONFIG) --ds $(DS) $(ARGS)
 
 evaluate: setup ## Offline metrics of the published request lists: CONFIG=... DS=...
 	@$(SUBMIT) jobs/evaluate.py --config $(CONFIG) --ds $(DS) $(ARGS)

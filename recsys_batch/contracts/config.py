@@ -123,12 +123,24 @@ class Encoder(Block):
     """A local directory, `package:NAME` of an installed package that carries a model, or a hub id with `revision`."""
     revision: str = ""
     max_tokens: int = Field(128, ge=8)
-    token_budget: int = Field(8192, ge=64)
-    """Tokens of a batch, padding included."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    token_budget: int = Field(0, ge=0)
+    """Tokens of a batch, padding included; 0: what suits the device. Halved where memory does not suffice."""
+    pooling: Literal["auto", "mean", "cls", "last"] = "auto"
+    """How token states become one vector; `auto` follows the model's own description, else mean."""
+    normalize: bool = True
+    """Whether vectors are scaled to length 1."""
+    dimensions: int = Field(0, ge=0)
+    """Leading dimensions to keep, for a model trained for that (Matryoshka); 0: all."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of the network. `auto`: bfloat16 where the driver's CPU multiplies it, else float32. Vectors of two
+    formats never mix: the one in use is part of the fingerprint."""
+    backend: Literal["torch", "openvino"] = "torch"
+    """What runs the network; `openvino` (extra `cpu`) on a CPU only."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    query_prefix: str = ""
-    document_prefix: str = ""
+    query_prefix: str | None = None
+    """Put before every query; the model's own prompt where null, nothing where empty."""
+    document_prefix: str | None = None
+    """Put before every document; the model's own prompt where null, nothing where empty."""
     workers: int = Field(0, ge=0)
     """Encoding tasks at a time; 0: one per executor (one in local mode). Fewer, fatter workers are faster."""
 

@@ -19,6 +19,11 @@ class Check:
     threshold: float
     verdict: Verdict
 
+    def __post_init__(self) -> None:
+        """Make the numbers floats, as the tables hold them."""
+        object.__setattr__(self, "value", float(self.value))
+        object.__setattr__(self, "threshold", float(self.threshold))
+
     def describe(self) -> str:
         """Return the line that an operator reads."""
         return f"{self.table}: {self.check} is {self.value:.10g}, threshold {self.threshold:.10g}: {self.verdict}"

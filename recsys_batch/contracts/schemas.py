@@ -3,12 +3,14 @@
 import pyarrow as pa
 
 TEXTS = pa.schema([("text_key", pa.string()), ("text", pa.string())])
-VECTORS = pa.schema([("text_key", pa.string()), ("vector", pa.list_(pa.float32()))])
+# Of vector and reason (why the text has none) exactly one is null.
+VECTORS = pa.schema([("text_key", pa.string()), ("vector", pa.list_(pa.float32())), ("reason", pa.string())])
 
 # A profile is whatever gets a list: a user, a query, an item or a request.
 _PROFILE_FIELDS = [
     ("key", pa.string()),
-    ("history", pa.list_(pa.int32())),  # item indices, newest first
+    # Newest first: in profiles the items' lasting `item_index`, from candidates on their row in the night's item index.
+    ("history", pa.list_(pa.int32())),
     ("history_weights", pa.list_(pa.float32())),
     ("history_codes", pa.list_(pa.int8())),  # columns.EVENT_TYPE_CODES
 ]

@@ -6,13 +6,16 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.night.context import Run
+from recsys_batch.night.context import Run, log
 from recsys_batch.night.prepare import REQUESTS
 from recsys_batch.report.progress import count_model_loads, read_progress, watch
 from recsys_batch.spark.apply import map_batches
-from recsys_batch.spark.embeddings import missing_texts, store_vectors, with_vectors
+from recsys_batch.spark.embeddings import missing_texts, refused_texts, store_vectors, with_vectors
 from recsys_batch.spark.histories import top_queries
 from recsys_batch.workers.encode import EncodeTexts
+
+# A text may be a megabyte long; its key tells it apart.
+_TEXT_KEPT = 1000
 
 
 def encode(run: Run) -> None:
@@ -60,6 +63,8 @@ def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
         with watch(folder, f"encode {kind}s", num_missing):
             store_vectors(run.lake, parts, lambda frame: map_batches(frame, task), address, f"{run.run_id}-{kind}")
     missing.unpersist()
+    refused = refused_texts(run.lake, texts, address)
+    num_refused = _quarantine_texts(run, kind, refused) if num_missing else refused.count()
     states = read_progress(folder)
     run.summary.count(
         "encode",
@@ -67,9 +72,22 @@ def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
             f"{kind}_texts": distinct,
             f"{kind}_cache_hits": distinct - num_missing,
             f"{kind}_encoded": num_missing,
+            f"{kind}_refused": num_refused,
             f"{kind}_model_loads": count_model_loads(states),
         },
     )
+
+
+def _quarantine_texts(run: Run, kind: str, refused: DataFrame) -> int:
+    """Keep the texts of the date that could not be encoded, with the reason, and return their number."""
+    number = refused.count()
+    if number:
+        rows = refused.select("text_key", F.substring("text", 1, _TEXT_KEPT).alias("text"), "reason")
+        marked = rows.withColumns({"kind": F.lit(kind), "ds": F.lit(run.ds), "run_id": F.lit(run.run_id)})
+        same = f"ds = DATE'{run.ds.isoformat()}' AND kind = '{kind}'"
+        run.lake.replace_slice("texts_quarantine", marked, same, ("ds",))
+        log.warning("%d %s text(s) cannot be encoded: see texts_quarantine", number, kind)
+    return number
 
 
 def _address(run: Run, kind: str) -> str:

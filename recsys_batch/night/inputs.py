@@ -4,8 +4,10 @@ What was found is shown on one page, also (and above all) where an input is refu
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
@@ -17,6 +19,7 @@ from recsys_batch.contracts.profile import TableProfile
 from recsys_batch.night.context import Run
 from recsys_batch.report.profile import profile_page
 from recsys_batch.rules.expectations import evaluate_expectations, expectations_of
+from recsys_batch.rules.pseudonyms import read_key
 from recsys_batch.spark.expectations import measure
 from recsys_batch.spark.files import write_text
 from recsys_batch.spark.profile import profile_table
@@ -35,6 +38,12 @@ class Intake:
     profiles: list[TableProfile] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
 
+    @cached_property
+    def user_key(self) -> bytes | None:
+        """The secret that user ids are hashed with, or None."""
+        variable = self.run.config.prepare.pseudonymize_with
+        return read_key(variable, os.environ) if variable else None
+
     def settle(self, table: str, classified: DataFrame, left_out: Mapping[str, int] | None = None) -> DataFrame:
         """Count every status, keep the refused rows, judge the expectations, and return the used rows.
 
@@ -52,7 +61,7 @@ class Intake:
             **{f"{table}_{status}": counts.get(status, 0) for status in NOT_QUARANTINED},
             **{f"{table}_quarantined_{status}": number for status, number in refused.items()},
         )
-        quarantine(run.lake, f"{table}_quarantine", classified, run.ds, run.run_id)
+        quarantine(run.lake, f"{table}_quarantine", classified, run.ds, run.run_id, sum(refused.values()))
         if table in _JUDGED:
             if run.config.prepare.profile:
                 profile = profile_table(classified, table, run.ds, run.config.prepare)
@@ -60,11 +69,13 @@ class Intake:
             self._judge(table, classified)
         return classified.where(F.col(STATUS) == USED).drop(STATUS)
 
-    def write_page(self) -> None:
-        """Write the data profile of the inputs settled so far, as HTML that opens anywhere."""
+    def close(self) -> None:
+        """Record the verdicts and write the data profile of the inputs settled so far, as HTML that opens anywhere."""
+        run = self.run
+        if self.checks:
+            record_checks(run.lake, run.ds, run.run_id, "prepare", self.checks)
         if not self.profiles:
             return
-        run = self.run
         target = f"{run.lake.path('profiles')}/{run.ds.isoformat()}.html"
         write_text(run.spark, target, profile_page(self.profiles, f"{run.config.name} {run.ds}", self.checks))
         log.info("data profile: %s", target)
@@ -76,16 +87,29 @@ class Intake:
             return
         measured = measure(classified, table, expectations, run.ds, run.config.prepare)
         judged = evaluate_expectations(expectations, measured)
-        checks = [each.check for each in judged]
-        self.checks.extend(checks)
-        run.summary.checks.extend(checks)
-        record_checks(run.lake, run.ds, run.run_id, f"prepare-{table}", checks)
+        self.note(each.check for each in judged)
         refuse_unmet(judged, run.run_id)
+
+    def note(self, checks: Iterable[Check]) -> None:
+        """Keep verdicts for the summary, the page and `quality_metrics`."""
+        noted = list(checks)
+        self.checks.extend(noted)
+        self.run.summary.checks.extend(noted)
 
 
 def hold(frame: DataFrame) -> DataFrame:
     """Keep on disk what is expensive to make and read several times."""
     return frame.persist(StorageLevel.DISK_ONLY)
+
+
+def park(run: Run, name: str, frame: DataFrame) -> DataFrame:
+    """Write what is expensive to make, or took many joins, into the run's folder, and read it back.
+
+    Unlike a cached frame it ends the plan, lets later steps read only the columns they need, and outlives an executor.
+    """
+    folder = run.folder("prepare", name)
+    frame.write.mode("overwrite").parquet(folder)
+    return run.spark.read.schema(frame.schema).parquet(folder)
 
 
 def write(run: Run, table: str, frame: DataFrame) -> DataFrame:

@@ -25,7 +25,7 @@ def prepare(run: Run) -> None:
             raw = read_table(run.spark, "requests", run.config.sources.requests, run.ds)
             write(run, REQUESTS, intake.settle("requests", classify_requests(raw, run.config.prepare.id_case)))
     finally:
-        intake.write_page()
+        intake.close()
     histories = user_histories(interactions, run.config.prepare)
     indices = assign_indices(run.lake, "user", histories.select(F.col("user_id").alias("id")))
     numbered = histories.join(

@@ -1,6 +1,5 @@
 """The interactions of the date: events read (new files only), classified, matched with what undid them, weighted."""
 
-import os
 from datetime import timedelta
 
 from pyspark.sql import DataFrame
@@ -10,14 +9,12 @@ from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.errors import EmptyDayError
 from recsys_batch.contracts.gates import at_most, refuse_blocked
 from recsys_batch.night.context import Run
-from recsys_batch.night.inputs import Intake, paths, write
-from recsys_batch.rules.pseudonyms import read_key
+from recsys_batch.night.inputs import Intake, park, paths, write
 from recsys_batch.spark.event_rows import EVENT_KEY, normalize_events, settings_key
 from recsys_batch.spark.events import ClassifiedEvents, classify_events
 from recsys_batch.spark.input_log import Reading, read_new, read_whole
 from recsys_batch.spark.interactions import count_returns, match_undoings, weigh_interactions
 from recsys_batch.spark.item_history import item_versions, join_as_of
-from recsys_batch.spark.publish import record_checks
 from recsys_batch.spark.quarantine import ACCOUNT_REASONS, FILTERED, OUTSIDE_WINDOW, USED
 
 # More rows than this are not sent to every executor.
@@ -27,23 +24,23 @@ _MAX_BROADCAST_ROWS = 2_000_000
 def prepare_events(intake: Intake, items: DataFrame) -> DataFrame:
     """Write the interactions and flagged accounts of the date; return the interactions."""
     run = intake.run
-    reading = _read(run)
+    reading = _read(run, intake.user_key)
     run.summary.count("prepare", event_files=reading.files, event_files_read=reading.files_read)
-    classified = classify_events(reading.rows, items, run.ds, run.config.prepare)
+    classified = classify_events(
+        reading.rows, items, run.ds, run.config.prepare, lambda frame: park(run, "events", frame)
+    )
     used = intake.settle("events", classified.rows, classified.left_out)
     _check_day(run, used)
-    _check_quarantine(run)
+    _check_quarantine(intake)
     _write_accounts(run, classified)
     interactions = write(run, Tables.INTERACTIONS, _interactions(run, used))
     run.summary.count("prepare", **count_returns(interactions))
-    classified.held.unpersist()
     classified.accounts.unpersist()
     return interactions
 
 
-def _read(run: Run) -> Reading:
+def _read(run: Run, key: bytes | None) -> Reading:
     settings, sources = run.config.prepare, run.config.sources.events
-    key = read_key(settings.pseudonymize_with, os.environ) if settings.pseudonymize_with else None
     normalize = normalize_events(settings, key)
     if not settings.incremental:
         return read_whole(run.spark, "events", sources, run.ds, normalize)
@@ -77,8 +74,9 @@ def _check_day(run: Run, used: DataFrame) -> None:
         )
 
 
-def _check_quarantine(run: Run) -> None:
+def _check_quarantine(intake: Intake) -> None:
     """Hold the faulty share against the gate; accounts that are no shoppers are no fault of the rows."""
+    run = intake.run
     counts = run.summary.counts
     excluded = sum(counts.get(f"prepare.events_quarantined_{reason}", 0) for reason in ACCOUNT_REASONS)
     read = (
@@ -89,6 +87,5 @@ def _check_quarantine(run: Run) -> None:
     )
     share = 1 - counts[f"prepare.events_{USED}"] / max(read, 1)
     checks = [at_most("events", "quarantined_share", share, run.config.gates.max_quarantine_share)]
-    run.summary.checks.extend(checks)
-    record_checks(run.lake, run.ds, run.run_id, "prepare", checks)
+    intake.note(checks)
     refuse_blocked(checks, run.run_id)

@@ -6,7 +6,7 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.errors import InputNotReadyError
 from recsys_batch.night.context import Run
-from recsys_batch.night.inputs import Intake, hold, paths, write
+from recsys_batch.night.inputs import Intake, hold, park, paths, write
 from recsys_batch.spark.catalog import choose_items, classify_items, finish_items
 from recsys_batch.spark.documents import review_sentences
 from recsys_batch.spark.indices import assign_indices
@@ -24,15 +24,16 @@ def prepare_items(intake: Intake) -> DataFrame:
     classified = hold(classify_items(read_table(run.spark, "items", config.sources.items, run.ds), settings, run.ds))
     used = intake.settle("items", classified)
     observe_items(run.lake, used, settings.history_columns, run.ds)
-    chosen = hold(choose_items(used, settings.item_duplicates))
+    chosen = park(run, "chosen_items", choose_items(used, settings.item_duplicates))
     indices = assign_indices(run.lake, "item", chosen.select(F.col("item_id").alias("id")))
     indexed = chosen.join(indices.select(F.col("id").alias("item_id"), F.col("index").alias("item_index")), "item_id")
-    linked = hold(link_near_duplicates(indexed, settings.near_duplicates))
+    linked = park(run, "linked_items", link_near_duplicates(park(run, "items", indexed), settings.near_duplicates))
     reviews = _prepare_reviews(intake, linked)
     number = config.item_text.review_sentences
     sentences = review_sentences(reviews, linked, number) if reviews is not None else None
+    filled = park(run, "filled_items", fill_missing(linked, settings.missing))
     finished = finish_items(
-        fill_missing(linked, settings.missing),
+        filled,
         config.item_text,
         config.rerank.where,
         config.rerank.category_level,
@@ -43,8 +44,7 @@ def prepare_items(intake: Intake) -> DataFrame:
     if num_items == 0:
         raise InputNotReadyError(f"sources.items: no usable row for {run.ds}; paths: {paths(config.sources.items)}")
     _count(run, items, num_items)
-    for frame in (classified, chosen, linked):
-        frame.unpersist()
+    classified.unpersist()
     return items
 
 
@@ -53,19 +53,17 @@ def _prepare_reviews(intake: Intake, items: DataFrame) -> DataFrame | None:
     if not run.config.sources.reviews:
         return None
     raw = read_table(run.spark, "reviews", run.config.sources.reviews, run.ds)
-    classified = hold(classify_reviews(raw, items, run.config.prepare, run.ds))
+    classified = hold(classify_reviews(raw, items, run.config.prepare, run.ds, intake.user_key))
     reviews = write(run, Tables.REVIEWS, intake.settle("reviews", classified))
     classified.unpersist()
     return reviews
 
 
 def _count(run: Run, items: DataFrame, num_items: int) -> None:
-    linked = items.where("canonical_index <> item_index").count()
-    filled = items.select(F.explode("filled")).groupBy("key").count().collect()
-    run.summary.count(
-        "prepare",
-        items=num_items,
-        items_eligible=items.where("eligible").count(),
-        items_near_duplicates=linked,
-        **{f"items_filled_{row.key}": row["count"] for row in sorted(filled, key=lambda row: row.key)},
-    )
+    fields = ("title", "brand", "category", "price")
+    row = items.agg(
+        F.count_if("eligible").alias("items_eligible"),
+        F.count_if(F.col("canonical_index") != F.col("item_index")).alias("items_near_duplicates"),
+        *(F.count_if(F.col("filled")[field].isNotNull()).alias(f"items_filled_{field}") for field in fields),
+    ).first()
+    run.summary.count("prepare", items=num_items, **(row.asDict() if row is not None else {}))

@@ -62,3 +62,9 @@ def plan_batches(lengths: Sequence[int] | NDArray[np.int64], token_budget: int, 
         batches.append(Batch(order_N[start:end], padded_length))
         start = end
     return batches
+
+
+def halve(batch: Batch) -> tuple[Batch, Batch]:
+    """Cut a batch of two texts or more in two, the shorter texts first."""
+    middle = (len(batch.indices) + 1) // 2
+    return Batch(batch.indices[middle:], batch.padded_length), Batch(batch.indices[:middle], batch.padded_length)

@@ -1,8 +1,7 @@
-"""The BERT and RoBERTa encoder without padding: linear layers see only real tokens, attention sees a padded view of
-them.
+"""The BERT and RoBERTa encoder without padding: linear layers see only real tokens; for attention see `nn.attention`.
 
 Runs straight from a safetensors state dict, so a worker that only encodes imports no transformers. Inference only.
-Shapes: T tokens of all texts back to back, B texts, L padded length, H hidden width, N heads, E head width.
+Shapes: T tokens of all texts back to back, B texts, H hidden width, I width of the feed-forward layer, N heads.
 """
 
 from collections.abc import Mapping
@@ -13,6 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recsys_batch.nn.attention import (
+    Attend,
+    attend_by_length,
+    attend_in_grid,
+    attend_varlen,
+    has_varlen,
+    to_device,
+)
+from recsys_batch.nn.flops import count_attention_flops
 from recsys_batch.nn.linear import FixedLinear
 
 _PREFIXES = {"bert": "bert.", "roberta": "roberta.", "xlm-roberta": "roberta."}
@@ -38,15 +46,6 @@ class _Layer:
     output_norm: _Norm
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """Where each packed token lies in the padded (B, L) view; None where every text fills its row."""
-
-    token_of_slot_BL: Tensor
-    slot_of_token_T: Tensor
-    mask_B11L: Tensor
-
-
 def supports(config: Mapping[str, Any]) -> bool:
     """Tell whether a `config.json` describes a model that `PackedBert` computes exactly."""
     return (
@@ -62,9 +61,15 @@ class PackedBert:
     """`hidden(ids, lengths, padded_length)` gives the last hidden state of every real token."""
 
     def __init__(
-        self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str, dtype: torch.dtype
+        self,
+        config: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        device: str,
+        dtype: torch.dtype,
+        *,
+        in_grid: bool | None = None,
     ) -> None:
-        """Build from `config.json` and the checkpoint's tensors.
+        """Build from `config.json` and the checkpoint's tensors; `in_grid` forces padded attention or its opposite.
 
         Raises KeyError where a tensor is missing and ValueError where `supports(config)` is false.
         """
@@ -76,6 +81,8 @@ class PackedBert:
         self._epsilon = float(config.get("layer_norm_eps", 1e-12))
         self._num_heads = int(config["num_attention_heads"])
         self.dim = int(config["hidden_size"])
+        self._has_varlen = has_varlen(device, dtype, self._num_heads, self.dim // self._num_heads)
+        self.pads = not self._has_varlen and (device != "cpu" if in_grid is None else in_grid)
         self._words_VH = self._get("embeddings.word_embeddings.weight")
         offset = 0 if config["model_type"] == "bert" else int(config.get("pad_token_id", 1)) + 1
         positions_PH = self._get("embeddings.position_embeddings.weight")[offset:]
@@ -83,7 +90,17 @@ class PackedBert:
         self.max_positions = int(self._positions_PH.shape[0])
         self._embedding_norm = self._norm("embeddings.LayerNorm")
         self._layers = [self._layer(f"encoder.layer.{i}") for i in range(int(config["num_hidden_layers"]))]
+        self.linear_shapes = [
+            layer_linear.shape
+            for layer in self._layers[:1]
+            for layer_linear in (layer.query_key_value, layer.attention_output, layer.intermediate, layer.output)
+        ]
         del self._tensors
+
+    def count_flops(self, lengths_B: Tensor) -> float:
+        """Return the floating-point operations that texts of these lengths need, without any padding."""
+        a_token = sum(2.0 * width_in * width_out for width_in, width_out in self.linear_shapes) * len(self._layers)
+        return a_token * float(lengths_B.sum()) + count_attention_flops(lengths_B, self.dim, len(self._layers))
 
     def _get(self, name: str) -> Tensor:
         return self._tensors[name].to(self._device, self._dtype)
@@ -91,14 +108,22 @@ class PackedBert:
     def _norm(self, name: str) -> _Norm:
         return _Norm(self._get(f"{name}.weight"), self._get(f"{name}.bias"), self._epsilon)
 
-    def _linear(self, *names: str, gelu: bool = False) -> FixedLinear:
-        weight = torch.cat([self._get(f"{name}.weight") for name in names])
-        return FixedLinear(weight, torch.cat([self._get(f"{name}.bias") for name in names]), gelu=gelu)
+    def _linear(self, name: str, *, gelu: bool = False) -> FixedLinear:
+        return FixedLinear(self._get(f"{name}.weight"), self._get(f"{name}.bias"), gelu=gelu)
+
+    def _query_key_value(self, name: str) -> FixedLinear:
+        """Join the three products of attention; the scale of the scores is put into the query's weights."""
+        scales = {"query": (self.dim // self._num_heads) ** -0.5, "key": 1.0, "value": 1.0}
+        weight, bias = (
+            torch.cat([self._tensors[f"{name}.{part}.{kind}"].float() * scale for part, scale in scales.items()])
+            for kind in ("weight", "bias")
+        )
+        return FixedLinear(weight.to(self._device, self._dtype), bias.to(self._device, self._dtype))
 
     def _layer(self, name: str) -> _Layer:
         attention = f"{name}.attention"
         return _Layer(
-            query_key_value=self._linear(*(f"{attention}.self.{part}" for part in ("query", "key", "value"))),
+            query_key_value=self._query_key_value(f"{attention}.self"),
             attention_output=self._linear(f"{attention}.output.dense"),
             attention_norm=self._norm(f"{attention}.output.LayerNorm"),
             intermediate=self._linear(f"{name}.intermediate.dense", gelu=True),
@@ -111,38 +136,20 @@ class PackedBert:
 
         `lengths_B` sums to T and no length exceeds `padded_length`; both tensors are int64 on the CPU.
         """
-        num_texts = lengths_B.shape[0]
         starts_B = lengths_B.cumsum(0) - lengths_B
         positions_T = torch.arange(ids_T.shape[0]) - torch.repeat_interleave(starts_B, lengths_B)
-        grid = self._grid(lengths_B, starts_B, positions_T, padded_length)
-        x_TH = functional.embedding(ids_T.to(self._device), self._words_VH)
-        x_TH = self._embedding_norm(x_TH + self._positions_PH.index_select(0, positions_T.to(self._device)))
+        attend = self._attention(lengths_B, padded_length)
+        x_TH = functional.embedding(to_device(ids_T, self._device), self._words_VH)
+        x_TH = self._embedding_norm(x_TH + self._positions_PH.index_select(0, to_device(positions_T, self._device)))
         for layer in self._layers:
-            attended_TH = self._attend(layer.query_key_value(x_TH), grid, num_texts, padded_length)
+            attended_TH = attend(layer.query_key_value(x_TH))
             x_TH = layer.attention_norm(layer.attention_output(attended_TH).add_(x_TH))
             x_TH = layer.output_norm(layer.output(layer.intermediate(x_TH)).add_(x_TH))
         return x_TH
 
-    def _grid(self, lengths_B: Tensor, starts_B: Tensor, positions_T: Tensor, padded_length: int) -> _Grid | None:
-        if int(lengths_B.min()) == padded_length:
-            return None
-        columns_L = torch.arange(padded_length)
-        mask_BL = columns_L < lengths_B[:, None]
-        token_of_slot_BL = torch.where(mask_BL, starts_B[:, None] + columns_L, starts_B[:, None])
-        rows_T = torch.repeat_interleave(torch.arange(lengths_B.shape[0]), lengths_B)
-        return _Grid(
-            token_of_slot_BL.flatten().to(self._device),
-            (rows_T * padded_length + positions_T).to(self._device),
-            mask_BL[:, None, None, :].to(self._device),
-        )
-
-    def _attend(self, qkv_T3H: Tensor, grid: _Grid | None, num_texts: int, padded_length: int) -> Tensor:
-        if grid is not None:
-            qkv_T3H = qkv_T3H.index_select(0, grid.token_of_slot_BL)
-        heads_3BNLE = qkv_T3H.view(num_texts, padded_length, 3, self._num_heads, -1).permute(2, 0, 3, 1, 4)
-        query_BNLE, key_BNLE, value_BNLE = heads_3BNLE.unbind(0)
-        attended_BNLE = functional.scaled_dot_product_attention(
-            query_BNLE, key_BNLE, value_BNLE, attn_mask=None if grid is None else grid.mask_B11L
-        )
-        attended_TH = attended_BNLE.transpose(1, 2).reshape(num_texts * padded_length, self.dim)
-        return attended_TH if grid is None else attended_TH.index_select(0, grid.slot_of_token_T)
+    def _attention(self, lengths_B: Tensor, padded_length: int) -> Attend:
+        if self._has_varlen:
+            return attend_varlen(lengths_B, padded_length, self._num_heads, self._device)
+        if self.pads:
+            return attend_in_grid(lengths_B, padded_length, self._num_heads, self._device)
+        return attend_by_length(lengths_B, self._num_heads)

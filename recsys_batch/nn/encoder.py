@@ -1,17 +1,17 @@
 """Texts to vectors: one model, loaded once, run over token-budget batches; results in the caller's order.
 
-Knows nothing of tables, caches or processes: strings in, a float32 array out.
+Knows nothing of tables, caches or processes: strings in, a float32 array out. A text that cannot be encoded costs
+nobody else's vector: it comes back with a reason.
 """
 
-import hashlib
 import os
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,215 +19,274 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys_batch.nn.backbone import Backbone, load_backbone
-from recsys_batch.nn.batching import Batch, length_ladder, plan_batches
-from recsys_batch.nn.model_files import fingerprint_model
+from recsys_batch.nn.batching import Batch, halve, length_ladder, plan_batches
+from recsys_batch.nn.budget import choose_budget, name_device
+from recsys_batch.nn.ceilings import CeilingFile
+from recsys_batch.nn.dtypes import DTYPES
+from recsys_batch.nn.failures import describe, is_isolatable, is_out_of_memory
+from recsys_batch.nn.flops import measure_gemm_rate
 from recsys_batch.nn.models import resolve_model
-from recsys_batch.nn.pooling import PoolingName, pool, read_pooling
+from recsys_batch.nn.pooling import pool
+from recsys_batch.nn.process import tune_process
+from recsys_batch.nn.prompts import Kind
+from recsys_batch.nn.settings import EncoderSettings
+from recsys_batch.nn.stats import EncoderStats
 from recsys_batch.nn.threads import side_by_side
 from recsys_batch.nn.tokenizing import Tokenizer
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_CPU_BATCH_BYTES_A_COLUMN = 8192
-_FINGERPRINT_VERSION = "encoder-1"
+__all__ = ["Encoded", "Encoder", "EncoderSettings", "EncoderStats"]
 
-
-@dataclass(frozen=True)
-class EncoderSettings:
-    """What determines a vector besides its text, and how much is run at once."""
-
-    model: str
-    """A directory, `package:NAME`, or a hub id (see `resolve_model`)."""
-    revision: str | None = None
-    """Commit of a hub id."""
-    max_tokens: int = 128
-    """Longer texts are cut to this many tokens, special tokens included."""
-    token_budget: int = 8192
-    """Most padded tokens in one forward pass; changes speed and memory, never a vector."""
-    pooling: Literal["auto", "mean", "cls", "last"] = "auto"
-    """`auto` follows the model's 1_Pooling/config.json, else mean."""
-    normalize: bool = True
-    """Scale vectors to length 1."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of the network; vectors come out as float32 always."""
-    query_prefix: str = ""
-    """Put before every query, as the model was trained."""
-    document_prefix: str = ""
-    """Put before every document."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a value outside its range, naming field and value."""
-        if self.max_tokens < 1 or self.token_budget < 1:
-            raise ValueError(
-                f"max_tokens ({self.max_tokens}) and token_budget ({self.token_budget}) must be at least 1"
-            )
-        if self.dtype not in _DTYPES:
-            raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, not {self.dtype!r}")
-        if self.pooling not in ("auto", "mean", "cls", "last"):
-            raise ValueError(f"pooling must be auto, mean, cls or last, not {self.pooling!r}")
-
-    def fingerprint(self, path: Path) -> str:
-        """Return a sha256 (64 hex digits) of everything that changes a vector, for the model files in directory `path`.
-
-        The model counts by its bytes, not by its name; `token_budget` does not count.
-        """
-        settings = asdict(self)
-        for name in ("model", "revision", "token_budget"):
-            del settings[name]
-        settings["pooling"] = _pooling_of(self, path)
-        parts = [
-            _FINGERPRINT_VERSION,
-            fingerprint_model(path),
-            *(f"{key}={settings[key]!r}" for key in sorted(settings)),
-        ]
-        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+_TOO_FEW_TO_BLAME_THE_MODEL = 3
 
 
 @dataclass
-class EncoderStats:
-    """What an encoder has done since it was loaded."""
+class Encoded:
+    """One row a text: its vector, or why it has none (then the vector is NaN)."""
 
-    texts: int = 0
-    tokens: int = 0
-    padded_tokens: int = 0
-    batches: int = 0
-    out_of_memory: int = 0
-    seconds: float = 0.0
+    vectors_ND: NDArray[np.float32]
+    reasons: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Window:
+    """Texts on their way through the network: `rows[i]` is where text i's vector goes."""
+
+    encoded: Encoded
+    rows: NDArray[np.int64]
+    ids: list[list[int]]
+    lengths_N: NDArray[np.int64]
+    pending: list[tuple[NDArray[np.int64], Tensor]] = field(default_factory=list)
+    errors: dict[int, BaseException] = field(default_factory=dict)
 
 
 class Encoder:
     """A loaded model. Not thread-safe: one encoder belongs to one worker."""
 
     def __init__(
-        self,
-        settings: EncoderSettings,
-        tokenizer: Tokenizer,
-        backbone: Backbone,
-        pooling: PoolingName,
-        fingerprint: str,
-        device: str = "cpu",
+        self, settings: EncoderSettings, path: Path, device: str = "cpu", cache_folder: Path | None = None
     ) -> None:
-        """Join loaded parts; use `Encoder.load`."""
+        """Load from the directory `path`; `Encoder.load` also looks it up and sets threads."""
         self.settings = settings
-        self.fingerprint = fingerprint
+        self.device = device
         self.stats = EncoderStats()
+        self.fingerprint = settings.fingerprint(path)
+        self._path = path
         self._stats_lock = threading.Lock()
-        self._tokenizer = tokenizer
-        self._backbone = backbone
-        self._pooling = pooling
-        self._device = device
-        self._budget = settings.token_budget
-        if device == "cpu":
-            self._budget = min(self._budget, _CPU_BATCH_BYTES_A_COLUMN // _DTYPES[settings.dtype].itemsize)
+        self._dtype = DTYPES[settings.dtype]
+        self._backbone = load_backbone(path, device, self._dtype, settings.backend)
+        self._exact: Backbone | None = None
+        if settings.max_tokens > self._backbone.max_positions:
+            raise ValueError(
+                f"max_tokens {settings.max_tokens} exceeds the {self._backbone.max_positions} positions of {path}"
+            )
+        if settings.dimensions > self._backbone.dim:
+            raise ValueError(f"dimensions {settings.dimensions} exceeds the {self._backbone.dim} of {path}")
+        self._pooling = settings.pooling_of(path)
+        self._tokenizer = Tokenizer(path, settings.max_tokens)
         self._ladder = length_ladder(settings.max_tokens)
+        self._ceilings = CeilingFile(cache_folder, f"{self.fingerprint} {name_device(device)} {settings.dtype}")
+        budget = choose_budget(settings.token_budget, device, self._dtype, self._backbone.dim)
+        self._budget = min(budget, self._ceilings.read() or budget)
 
     @classmethod
     def load(
-        cls, settings: EncoderSettings, path: Path | None = None, device: str = "cpu", num_threads: int | None = None
+        cls,
+        settings: EncoderSettings,
+        path: Path | None = None,
+        device: str = "cpu",
+        num_threads: int | None = None,
+        cache_folder: Path | None = None,
     ) -> "Encoder":
         """Check the files, then load tokenizer and weights; `path` saves looking up `settings.model` again.
 
-        `num_threads` sets torch's threads for the whole process. On the CPU a batch stays within the processor's cache
-        (2,048 tokens in float32, 4,096 in half precision) even where `token_budget` is larger.
+        `num_threads` sets torch's threads for the whole process; on the CPU the process's memory is set to be kept
+        (`tune_process`). `cache_folder`, on this machine, keeps the largest safe batch from process to process.
 
         Raises ModelNotFoundError, ModelFilesError, and ValueError where `max_tokens` exceeds the model's positions.
         """
         if num_threads is not None:
             torch.set_num_threads(num_threads)
             os.environ.setdefault("RAYON_NUM_THREADS", str(num_threads))
+        if device == "cpu":
+            tune_process()
         path = resolve_model(settings.model, settings.revision) if path is None else path
-        backbone = load_backbone(path, device, _DTYPES[settings.dtype])
-        if settings.max_tokens > backbone.max_positions:
-            raise ValueError(
-                f"max_tokens {settings.max_tokens} exceeds the {backbone.max_positions} positions of {path}"
-            )
-        pooling = _pooling_of(settings, path)
-        return cls(
-            settings, Tokenizer(path, settings.max_tokens), backbone, pooling, settings.fingerprint(path), device
-        )
+        return cls(settings, path, device, cache_folder)
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        return self._backbone.dim
+        return self.settings.dimensions or self._backbone.dim
+
+    def prefix(self, kind: Kind) -> str:
+        """Return what stands before every text of a kind."""
+        return self.settings.prefix(kind, self._path)
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return float32 vectors (len(texts), dim) of documents, each text preceded by the document prefix."""
-        return self.encode(texts, self.settings.document_prefix)
+        return self.encode(texts, self.prefix("document"))
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return float32 vectors (len(texts), dim) of queries, each text preceded by the query prefix."""
-        return self.encode(texts, self.settings.query_prefix)
+        return self.encode(texts, self.prefix("query"))
 
     def encode(self, texts: Sequence[str], prefix: str = "") -> NDArray[np.float32]:
         """Return float32 vectors (len(texts), dim) in the order of `texts`; an empty list gives (0, dim).
 
-        Lone surrogates count as U+FFFD. Raises TypeError for anything but strings, and torch.OutOfMemoryError only
-        where a single text does not fit.
+        Lone surrogates count as U+FFFD. Raises TypeError for anything but strings, and ValueError for a text that
+        cannot be encoded, naming its position and why.
         """
-        started = time.perf_counter()
-        ids = self._tokenizer.ids([prefix + text for text in texts] if prefix else texts)
-        lengths_N = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
-        vectors_ND = np.empty((len(ids), self.dim), dtype=np.float32)
-        batches = plan_batches(lengths_N, self._budget, self._ladder)
-        num_threads = torch.get_num_threads() if self._device == "cpu" else 1
-        with side_by_side(num_threads if len(batches) >= 2 * num_threads else 1) as start:
-            start([partial(self._fill, vectors_ND, batch, ids, lengths_N) for batch in batches])()
-        self.stats.texts += len(ids)
-        self.stats.seconds += time.perf_counter() - started
-        return vectors_ND
+        for position, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"texts[{position}] is {type(text).__name__}, not str")
+        (encoded,) = self.encode_windows([texts], prefix)
+        for position, reason in encoded.reasons.items():
+            raise ValueError(f"texts[{position}] cannot be encoded: {reason}")
+        return encoded.vectors_ND
 
-    def _fill(
-        self, vectors_ND: NDArray[np.float32], batch: Batch, ids: list[list[int]], lengths_N: NDArray[np.int64]
-    ) -> None:
-        """Put the batch's vectors into their rows; halve the batch where it is over the budget or memory runs out."""
+    def encode_windows(self, windows: Iterable[Sequence[str | None]], prefix: str = "") -> Iterator[Encoded]:
+        """Yield each window's vectors in its order, a reason in place of a vector for a text that cannot be encoded.
+
+        The next window is tokenized while this one runs. Batches do not cross windows, so a window of some thousand
+        texts is a good size. Raises the error of the network where no text of a window gets through it.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="tokenize") as ahead:
+            waiting: Future[_Window] | None = None
+            for texts in windows:
+                following = ahead.submit(self._tokenize, texts, prefix)
+                if waiting is not None:
+                    yield self._forward(waiting.result())
+                waiting = following
+            if waiting is not None:
+                yield self._forward(waiting.result())
+
+    def measure_gemm_rate(self) -> float:
+        """Return the operations a second that products of this model's shapes reach on this machine."""
+        num_threads = torch.get_num_threads() if self.device == "cpu" else 1
+        return measure_gemm_rate(self._dtype, self.device, num_threads, tuple(self._backbone.linear_shapes))
+
+    def _tokenize(self, texts: Sequence[str | None], prefix: str) -> _Window:
+        encoded = Encoded(np.full((len(texts), self.dim), np.nan, dtype=np.float32))
+        ids_by_row: dict[int, list[int]] = {}
+
+        def tokenize(rows: Sequence[int]) -> None:
+            try:
+                found = self._tokenizer.ids([prefix + str(texts[row]) for row in rows])
+            except BaseException as error:
+                if not is_isolatable(error):
+                    raise
+                if len(rows) == 1:
+                    encoded.reasons[rows[0]] = describe(error)
+                    return
+                tokenize(rows[: len(rows) // 2])
+                tokenize(rows[len(rows) // 2 :])
+            else:
+                ids_by_row.update(zip(rows, found, strict=True))
+
+        given = [row for row, text in enumerate(texts) if isinstance(text, str)]
+        encoded.reasons.update(dict.fromkeys(set(range(len(texts))).difference(given), "no text"))
+        if given:
+            tokenize(given)
+        encoded.reasons.update({row: "no tokens" for row, ids in ids_by_row.items() if not ids})
+        rows = [row for row in given if ids_by_row.get(row)]
+        ids = [ids_by_row[row] for row in rows]
+        lengths_N = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+        return _Window(encoded, np.array(rows, dtype=np.int64), ids, lengths_N)
+
+    def _forward(self, window: _Window) -> Encoded:
+        started = time.perf_counter()
+        batches = plan_batches(window.lengths_N, self._budget, self._ladder)
+        num_threads = torch.get_num_threads() if self.device == "cpu" else 1
+        with side_by_side(num_threads if len(batches) >= 2 * num_threads else 1) as start:
+            start([partial(self._fill, window, batch) for batch in batches])()
+        self._collect(window)
+        self._retry_not_finite(window)
+        if len(window.errors) == len(window.rows) >= _TOO_FEW_TO_BLAME_THE_MODEL:
+            raise next(iter(window.errors.values()))
+        window.encoded.reasons.update({row: describe(error) for row, error in window.errors.items()})
+        self.stats.texts += len(window.encoded.vectors_ND)
+        self.stats.without_vector += len(window.encoded.reasons)
+        self.stats.seconds += time.perf_counter() - started
+        return window.encoded
+
+    def _fill(self, window: _Window, batch: Batch) -> None:
+        """Put the batch's vectors into their rows; halve the batch where it is over the budget or does not run."""
         num_texts = len(batch.indices)
         num_slots = num_texts * batch.padded_length
         if num_texts == 1 or num_slots <= self._budget:
             try:
-                vectors_ND[batch.indices] = self._run(batch, ids, lengths_N)
-            except (RuntimeError, MemoryError) as error:
-                if num_texts == 1 or not _is_out_of_memory(error):
+                vectors_BD = self._run(self._backbone, window, batch)
+                self._keep(window, window.rows[batch.indices], vectors_BD)
+            except (Exception, MemoryError) as error:
+                if not is_isolatable(error):
                     raise
-                self._remember_ceiling(num_slots)
+                if is_out_of_memory(error):
+                    self._remember_ceiling(num_slots)
+                if num_texts == 1:
+                    window.errors[int(window.rows[batch.indices[0]])] = error
+                    return
             else:
                 return
-        for half in _halves(batch):
-            self._fill(vectors_ND, half, ids, lengths_N)
+        for half in halve(batch):
+            self._fill(window, half)
 
-    def _run(self, batch: Batch, ids: list[list[int]], lengths_N: NDArray[np.int64]) -> NDArray[np.float32]:
-        lengths_B = torch.from_numpy(lengths_N[batch.indices])
-        ids_T = torch.from_numpy(np.concatenate([np.asarray(ids[index], dtype=np.int64) for index in batch.indices]))
+    def _run(self, backbone: Backbone, window: _Window, batch: Batch) -> Tensor:
+        lengths_B = torch.from_numpy(window.lengths_N[batch.indices])
+        ids_T = torch.from_numpy(np.concatenate([np.asarray(window.ids[i], dtype=np.int64) for i in batch.indices]))
         with torch.inference_mode():
-            hidden_TH = self._backbone.hidden(ids_T, lengths_B, batch.padded_length)
-            vectors_BD: Tensor = pool(hidden_TH, lengths_B, self._pooling)
+            hidden_TH = backbone.hidden(ids_T, lengths_B, batch.padded_length)
+            vectors_BD: Tensor = pool(hidden_TH, lengths_B, self._pooling)[:, : self.dim]
             if self.settings.normalize:
                 vectors_BD = torch.nn.functional.normalize(vectors_BD, dim=1)
+        num_slots = len(batch.indices) * batch.padded_length
         with self._stats_lock:
-            self.stats.batches += 1
-            self.stats.tokens += int(ids_T.shape[0])
-            self.stats.padded_tokens += len(batch.indices) * batch.padded_length
-        result: NDArray[np.float32] = vectors_BD.cpu().numpy()
-        return result
+            self.stats.count_batch(int(ids_T.shape[0]), num_slots, backbone.pads, backbone.count_flops(lengths_B))
+        return vectors_BD
+
+    def _keep(self, window: _Window, rows: NDArray[np.int64], vectors_BD: Tensor) -> None:
+        """Copy vectors to their rows; from an accelerator without waiting, so that the next batch starts meanwhile."""
+        if vectors_BD.device.type == "cpu":
+            window.encoded.vectors_ND[rows] = vectors_BD.numpy()
+            return
+        host_BD = torch.empty(vectors_BD.shape, dtype=vectors_BD.dtype, pin_memory=True)
+        host_BD.copy_(vectors_BD, non_blocking=True)
+        window.pending.append((rows, host_BD))
+
+    def _collect(self, window: _Window) -> None:
+        if not window.pending:
+            return
+        torch.cuda.synchronize(self.device)
+        for rows, host_BD in window.pending:
+            window.encoded.vectors_ND[rows] = host_BD.numpy()
+        window.pending.clear()
+
+    def _retry_not_finite(self, window: _Window) -> None:
+        """Encode once more in float32, each by itself, what came out as NaN, infinite or (to normalize) zero."""
+        suspects = [i for i in self._spoiled(window) if int(window.rows[i]) not in window.errors]
+        if suspects and self._dtype != torch.float32:
+            self._exact = self._exact or load_backbone(self._path, self.device, torch.float32)
+            for alone in plan_batches(window.lengths_N[suspects], 1, self._ladder):
+                one = Batch(np.array(suspects)[alone.indices], alone.padded_length)
+                self._keep(window, window.rows[one.indices], self._run(self._exact, window, one))
+            self.stats.retried += len(suspects)
+            self._collect(window)
+            suspects = self._spoiled(window)
+        for i in suspects:
+            row = int(window.rows[i])
+            if row not in window.errors:
+                window.encoded.reasons[row] = "vector not finite"
+                window.encoded.vectors_ND[row] = np.nan
+
+    def _spoiled(self, window: _Window) -> list[int]:
+        vectors_ND = window.encoded.vectors_ND[window.rows]
+        good_N = np.isfinite(vectors_ND).all(axis=1)
+        if self.settings.normalize:
+            good_N &= (vectors_ND != 0).any(axis=1)
+        return [int(i) for i in np.flatnonzero(~good_N)]
 
     def _remember_ceiling(self, failed_tokens: int) -> None:
         with self._stats_lock:
             self._budget = max(1, min(self._budget, failed_tokens // 2))
             self.stats.out_of_memory += 1
+            self._ceilings.lower(self._budget)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def _pooling_of(settings: EncoderSettings, path: Path) -> PoolingName:
-    return read_pooling(path) if settings.pooling == "auto" else settings.pooling
-
-
-def _halves(batch: Batch) -> list[Batch]:
-    middle = (len(batch.indices) + 1) // 2
-    return [Batch(batch.indices[middle:], batch.padded_length), Batch(batch.indices[:middle], batch.padded_length)]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    message = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        sign in message for sign in ("out of memory", "can't allocate memory", "failed to allocate")
-    )

@@ -32,6 +32,7 @@ class FixedLinear:
         """Keep the weight, laid out for the CPU where that is faster; the caller's tensor is not changed."""
         self._bias_N = bias_N
         self._gelu = gelu
+        self.shape = (int(weight_NK.shape[1]), int(weight_NK.shape[0]))
         self._is_packed = weight_NK.device.type == "cpu" and weight_NK.numel() > 0 and _packs(weight_NK.dtype)
         self._weight = (
             torch.ops.mkldnn._reorder_linear_weight(weight_NK.contiguous(), None) if self._is_packed else weight_NK

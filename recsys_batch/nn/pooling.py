@@ -45,6 +45,8 @@ def read_pooling(path: Path) -> PoolingName:
         raise ModelFilesError(
             f"{file} asks for pooling {', '.join(modes) or 'none'}; only mean, cls and last token are supported"
         )
+    if config.get("include_prompt") is False:
+        raise ModelFilesError(f"{file} leaves the prompt out of the pooling, which is not supported; use another model")
     return pooling
 
 

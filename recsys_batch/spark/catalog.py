@@ -116,11 +116,12 @@ def _refuse_duplicates(items: DataFrame, columns: list[str]) -> None:
 def finish_items(
     items: DataFrame, item_text: ItemText, eligible_where: str, category_level: int, sentences: DataFrame | None
 ) -> DataFrame:
-    """Add text, category_key and eligible to the linked and filled catalog.
+    """Add text, category_key and eligible to the linked and filled catalog, and settle which twin stands for all.
 
-    `sentences` (item_id, sentences) are those that the text field `reviews` adds. Of the items that are one product
-    (one canonical_index) exactly one is eligible: of those that are available and pass `eligible_where`, the one of
-    least item_index, and so the canonical one wherever it can be had. Where none can, none is.
+    `sentences` (item_id, sentences) are those that the text field `reviews` adds. Of items that are one product (one
+    canonical_index) only the canonical one is eligible: of those that are available and pass `eligible_where` tonight
+    the one of least item_index, so that what the shop knows of the product goes to the one that can be had. Where none
+    can, the least of all stays canonical, and none is eligible.
     """
     passes = F.expr(eligible_where) if eligible_where else F.lit(True)
     sellable = F.coalesce("available", F.lit(True)) & F.coalesce(passes, F.lit(False))
@@ -130,19 +131,20 @@ def finish_items(
         items.where(sellable)
         .join(linked, "canonical_index", "left_semi")
         .groupBy("canonical_index")
-        .agg(F.min("item_index").alias("_offered"))
+        .agg(F.min(F.struct("item_index", "item_id")).alias("_offered"))
     )
     if sentences is not None:
         with_sentences = items.join(sentences.select("item_id", "sentences"), "item_id", "left")
     else:
         with_sentences = items.withColumn("sentences", F.lit(None).cast("array<string>"))
     levels = F.slice(F.split("category", r"\s*>\s*"), 1, category_level)
-    only = F.coalesce(F.col("_offered") == F.col("item_index"), F.lit(True))
     return (
         with_sentences.join(offered, "canonical_index", "left")
         .withColumn("text", _document(item_text))
         .withColumn("category_key", F.array_join(levels, " > "))
-        .withColumn("eligible", sellable & only)
+        .withColumn("canonical_index", F.coalesce("_offered.item_index", "canonical_index"))
+        .withColumn("canonical_item_id", F.coalesce("_offered.item_id", "canonical_item_id"))
+        .withColumn("eligible", sellable & (F.col("item_index") == F.col("canonical_index")))
         .select(*items.columns, "text", "category_key", "eligible")
     )
 

@@ -1,9 +1,9 @@
 """Events: every row of the input gets one status; what stays `used` is known, counted once, and in a session."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -28,22 +28,23 @@ class ClassifiedEvents:
     """The flagged accounts."""
     left_out: dict[str, int]
     """Status -> number of rows that are not in `rows`: filtered by the source's `where`, outside the window."""
-    held: DataFrame
-    """What to unpersist when the rows are no longer read."""
 
 
-def classify_events(normalized: DataFrame, items: DataFrame, ds: date, prepare: Prepare) -> ClassifiedEvents:
+def classify_events(
+    normalized: DataFrame, items: DataFrame, ds: date, prepare: Prepare, keep: Callable[[DataFrame], DataFrame]
+) -> ClassifiedEvents:
     """Give every event row one status: used, or a quarantine reason; count those that the date does not concern.
 
     `normalized` comes from `event_rows.normalize_events`; `items` has item_id and canonical_index. Of duplicates (one
-    user's rows of the same event_id, else all columns equal) the same one is always used.
+    user's rows of the same event_id, else all columns equal) the same one is always used. `keep` stores a frame that
+    is expensive to make and read many times, and returns it as stored.
     """
     placed = place_in_window(normalized, ds, prepare)
     concerned = placed.where(~F.coalesce(F.col(STATUS).isin(*_LEFT_OUT), F.lit(False)))
     left_out = placed.where(F.col(STATUS).isin(*_LEFT_OUT)).groupBy(STATUS).count().collect()
     # Everything below needs a user's rows together: they are brought together once, and kept for all who read them.
     per_user = concerned.where(F.col(STATUS).isNull()).repartition("user_id")
-    held = cut_sessions(mark_copies(per_user, prepare), prepare).persist(StorageLevel.DISK_ONLY)
+    held = keep(cut_sessions(mark_copies(per_user, prepare), prepare))
     num_items = items.count()
     accounts = flag_accounts(held.where(F.col(STATUS).isNull()), num_items, prepare.accounts).persist()
     known = F.broadcast(items.select("item_id", F.col("canonical_index").alias("item_index")))
@@ -57,7 +58,7 @@ def classify_events(normalized: DataFrame, items: DataFrame, ds: date, prepare: 
     settled = located.withColumn(STATUS, status).select(*columns)
     faulty = concerned.where(F.col(STATUS).isNotNull()).withColumn("item_index", F.lit(None).cast("int"))
     return ClassifiedEvents(
-        settled.unionByName(faulty.select(*columns)), accounts, {row[STATUS]: row["count"] for row in left_out}, held
+        settled.unionByName(faulty.select(*columns)), accounts, {row[STATUS]: row["count"] for row in left_out}
     )
 
 

@@ -71,7 +71,7 @@ def list_files(spark: SparkSession, path: str) -> list[FileState]:
 
 
 def write_text(spark: SparkSession, uri: str, text: str) -> None:
-    """Write a small file in place of any of that name; a reader never sees half of it. Raises OSError where it fails."""
+    """Write a small file in place of any of that name; a reader never sees half of it. Raises OSError on failure."""
     path, unfinished = (_jvm(spark).org.apache.hadoop.fs.Path(name) for name in (uri, f"{uri}.unfinished"))
     system = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
     stream = system.create(unfinished, True)

@@ -62,15 +62,17 @@ def user_profiles(histories: DataFrame, allow_repeats: bool) -> DataFrame:
 
 
 def item_profiles(items: DataFrame) -> DataFrame:
-    """Return the profiles of items, each its own only history."""
-    alone = F.array("item_index").cast(_NO_ITEMS)
-    one = items.select(
+    """Return the profiles of items, each the only history of its own; its near-duplicates are masked with it."""
+    alone = F.array("canonical_index").cast(_NO_ITEMS)
+    twins = items.groupBy("canonical_index").agg(F.array_sort(F.collect_set("item_index")).alias("twins"))
+    one = items.join(twins, "canonical_index").select(
         "item_id",
+        "twins",
         alone.alias("history"),
         F.array(F.lit(1.0)).cast(_NO_FLOATS).alias("history_weights"),
         F.array(F.lit(EVENT_TYPE_CODES["view"])).cast(_NO_CODES).alias("history_codes"),
     )
-    return _profiles(one, "item_id", F.col("history"))
+    return _profiles(one, "item_id", F.col("twins").cast(_NO_ITEMS))
 
 
 def top_queries(interactions: DataFrame, number: int) -> DataFrame:
@@ -98,7 +100,7 @@ def request_profiles(requests: DataFrame, items: DataFrame, vectors: DataFrame, 
     and vector.
     """
     exploded = requests.select("request_id", F.posexplode("item_ids").alias("position", "item_id"))
-    known = exploded.join(items.select("item_id", "item_index"), "item_id")
+    known = exploded.join(items.select("item_id", F.col("canonical_index").alias("item_index")), "item_id")
     entries = F.sort_array(F.collect_list(F.struct("position", "item_index")), asc=False)
     histories = known.groupBy("request_id").agg(entries.alias("entries"))
     joined = requests.join(histories, "request_id", "left").join(vectors, "query", "left")

@@ -17,8 +17,10 @@ NOT_QUARANTINED = (USED, FILTERED, OUTSIDE_WINDOW)
 ACCOUNT_REASONS = ("test_account", "bot", "reseller", "over_cap")
 
 
-def quarantine(lake: Lake, table: str, classified: DataFrame, ds: date, run_id: str) -> None:
-    """Replace the date's quarantined rows of `table` with the refused rows of `classified`."""
+def quarantine(lake: Lake, table: str, classified: DataFrame, ds: date, run_id: str, num_refused: int) -> None:
+    """Replace the date's quarantined rows of `table` with the refused rows of `classified`; makes no empty table."""
+    if not num_refused and not lake.exists(table):
+        return
     refused = classified.where(~F.col(STATUS).isin(*NOT_QUARANTINED))
     rows = refused.withColumnRenamed(STATUS, "reason").drop("item_index", "event_key")
     lake.replace_ds(table, rows.withColumn("ds", F.lit(ds)).withColumn("run_id", F.lit(run_id)), ds)

@@ -1,13 +1,18 @@
 """What a person would be shown: the published list of one key, with the history it rests on."""
 
+import os
 from dataclasses import dataclass
 from datetime import date
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import EVENT_TYPES, Lists, Tables
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
+from recsys_batch.contracts.prepare_config import Prepare
+from recsys_batch.rules.pseudonyms import pseudonymize, read_key
+from recsys_batch.rules.text import canonicalize_ids
 from recsys_batch.spark.publish import latest_release
 from recsys_batch.spark.tables import Lake
 
@@ -38,6 +43,19 @@ def shown_to(lake: Lake, ds: date, table: str, key: str) -> Shown:
         raise ConfigError(f"{table}: {Lists.KEY[table]} {key!r} has no list on {ds}; check the id's spelling and case")
     history = _history(lake, ds, key, titles) if table == Tables.USER_RECOMMENDATIONS else []
     return Shown(table, key, release.release_id, history, found)
+
+
+def known_user(user_id: str, prepare: Prepare) -> str:
+    """Return the user id as the tables write it: canonical, and a pseudonym where the config asks for them."""
+    ids = canonicalize_ids(pa.array([user_id], pa.string()), prepare.id_case)
+    if prepare.pseudonymize_with:
+        ids = pseudonymize(ids, read_key(prepare.pseudonymize_with, os.environ))
+    return str(ids[0].as_py() or user_id)
+
+
+def known_item(item_id: str, prepare: Prepare) -> str:
+    """Return the item id as the tables write it."""
+    return str(canonicalize_ids(pa.array([item_id], pa.string()), prepare.id_case)[0].as_py() or item_id)
 
 
 def some_users(lake: Lake, ds: date, number: int) -> list[str]:

@@ -65,15 +65,17 @@ class Lake:
         return self.read(name, version).where(f"ds = DATE'{ds.isoformat()}'")
 
     def ensure(self, name: str, ddl: str, partition_by: tuple[str, ...] = ()) -> None:
-        """Create the empty table where it does not exist."""
+        """Create the empty table where it does not exist; add columns that it lacks, as an older version made it."""
+        empty = self.spark.createDataFrame([], ddl)
         if not self.exists(name):
-            empty = self.spark.createDataFrame([], ddl)
             try:
                 empty.write.format("delta").mode("ignore").partitionBy(*partition_by).save(self.path(name))
             except (PySparkException, Py4JJavaError):
                 # Another run made it in between; anything else is an error.
                 if not self.exists(name):
                     raise
+        elif set(empty.columns) - set(self.read(name).columns):
+            empty.write.format("delta").mode("append").option("mergeSchema", "true").save(self.path(name))
 
     def replace_slice(
         self, name: str, frame: DataFrame, predicate: str, partition_by: tuple[str, ...], txn: str = ""

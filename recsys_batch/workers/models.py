@@ -1,6 +1,7 @@
 """The models of this worker process: loaded once, however many batches and tasks it serves."""
 
 from collections import Counter
+from pathlib import Path
 
 from recsys_batch.contracts.task import current_task
 from recsys_batch.nn.encoder import Encoder, EncoderSettings
@@ -22,13 +23,17 @@ def choose_device(configured: str) -> str:
     return f"cuda:{addresses[0]}" if addresses else "cuda:0"
 
 
-def get_encoder(settings: EncoderSettings, device: str, num_threads: int) -> Encoder:
-    """Return the encoder of these settings, loading it at its first use in this process."""
+def get_encoder(settings: EncoderSettings, device: str, num_threads: int, cache_folder: str = "") -> Encoder:
+    """Return the encoder of these settings, loading it at its first use in this process.
+
+    `cache_folder`, a folder of this machine, keeps the largest safe batch from process to process; none where empty.
+    """
     path = resolve_model(settings.model, settings.revision)
     place = choose_device(device)
     key = (settings.fingerprint(path), place, settings.dtype)
     if key not in _ENCODERS:
-        _ENCODERS[key] = Encoder.load(settings, path=path, device=place, num_threads=num_threads)
+        folder = Path(cache_folder) if cache_folder else None
+        _ENCODERS[key] = Encoder.load(settings, path, place, num_threads, folder)
         _LOADS[key[0]] += 1
     return _ENCODERS[key]
 

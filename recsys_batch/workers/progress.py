@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recsys_batch.contracts.filesystem import open_folder
@@ -48,3 +49,29 @@ class ProgressFile:
         with system.open_output_stream(f"{name}.part") as stream:
             stream.write(json.dumps(state).encode())
         system.move(f"{name}.part", name)
+
+
+_SUMMED = ("texts", "tokens", "without_vector", "retried", "out_of_memory", "model_loads")
+
+
+def summarize(states: Sequence[Mapping[str, float | str]]) -> dict[str, float]:
+    """Return the throughput of an encoding stage from the last states of its tasks.
+
+    Sums of the counters, and where tokens were encoded: `padded_share` of the tokens that attention saw,
+    `texts_per_second` and `tokens_per_second` of a worker's encoding time, `flops_per_second` (useful ones) and, over
+    the tasks long enough to have measured it, `utilization` of the rate that matrix products reach on the machine.
+    """
+
+    def total(name: str, chosen: Sequence[Mapping[str, float | str]] = states) -> float:
+        return sum(float(state.get(name, 0)) for state in chosen)
+
+    made = {name: total(name) for name in _SUMMED}
+    if not total("slots") or not total("encode_seconds"):
+        return made
+    made["padded_share"] = 1 - total("tokens") / total("slots")
+    for name, unit in (("texts_per_second", "texts"), ("tokens_per_second", "tokens"), ("flops_per_second", "flops")):
+        made[name] = total(unit) / total("encode_seconds")
+    measured = [state for state in states if float(state.get("gemm_flops", 0))]
+    if measured:
+        made["utilization"] = total("flops", measured) / total("gemm_flops", measured)
+    return made

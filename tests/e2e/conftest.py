@@ -18,7 +18,7 @@ Night = Callable[..., RunSummary]
 
 def small_config(shop: Path, lake: Path, *overrides: str) -> Config:
     """The demo's config on the small shop, with short lists."""
-    settings = (f"lake.root={lake}", "rerank.top_n=8", "lists.queries=12", *overrides)
+    settings = (f"lake.root={lake}", "rerank.top_n=8", "lists.queries=12", "prepare.profile=false", *overrides)
     return load_config(ROOT / "conf/demo.yaml", settings, {"DEMO_SHOP": str(shop)})
 
 

@@ -1,7 +1,6 @@
 from datetime import date
 
 import pytest
-from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config import ItemText
@@ -273,4 +272,13 @@ def test_of_linked_items_the_oldest_that_can_be_had_is_eligible(linked):
         {"item_id": "c2", "title": "t", "price": None, "canonical_index": 7},
     ]
     made = finish_items(linked(rows).repartition(4), TEXT, "price > 0", 1, None)
-    assert {row.item_id for row in made.where(F.col("eligible")).collect()} == {"own", "a1", "b3"}
+    found = {row.item_id: row for row in made.collect()}
+    assert {item_id for item_id, row in found.items() if row.eligible} == {"own", "a1", "b3"}
+    # What the shop knows of a product goes to the one that can be had.
+    canonical = {item_id: (row.canonical_item_id, row.canonical_index) for item_id, row in found.items()}
+    assert canonical == {
+        "own": ("own", 0),
+        **dict.fromkeys(("a1", "a2"), ("a1", 1)),
+        **dict.fromkeys(("b1", "b2", "b3", "b4"), ("b3", 5)),
+        **dict.fromkeys(("c1", "c2"), ("c1", 7)),
+    }

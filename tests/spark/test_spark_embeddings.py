@@ -3,7 +3,7 @@ import hashlib
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.spark.embeddings import missing_texts, store_vectors, with_vectors
+from recsys_batch.spark.embeddings import missing_texts, refused_texts, store_vectors, with_vectors
 
 
 def encode_with(factor):
@@ -11,7 +11,9 @@ def encode_with(factor):
 
     def encode(frame):
         length = F.length("text").cast("float")
-        return frame.select("text_key", F.array(length, length * F.lit(factor).cast("float")).alias("vector"))
+        vector = F.array(length, length * F.lit(factor).cast("float"))
+        reason = F.when(F.col("text").startswith("bad"), "not finite")
+        return frame.select("text_key", F.when(reason.isNull(), vector).alias("vector"), reason.alias("reason"))
 
     return encode
 
@@ -53,3 +55,14 @@ def test_a_repeated_store_and_two_runs_at_once_leave_one_vector_a_text(frame, la
     store_vectors(lake, missing, encode_with(2.0), "one", "run2")
     assert sorted(row.text for row in with_vectors(lake, texts, "one").collect()) == ["pot", "tea"]
     missing.unpersist()
+
+
+def test_a_text_that_cannot_be_encoded_is_kept_with_its_reason_and_like_nothing(frame, lake):
+    texts = texts_of(frame, "tea", "bad one", "bad one")
+    store_vectors(lake, missing_texts(lake, texts, "one"), encode_with(2.0), "one", "run1")
+    assert missing_texts(lake, texts, "one").isEmpty()
+    found = sorted((row.n, row.vector) for row in with_vectors(lake, texts, "one").collect())
+    assert found == [(0, [3.0, 6.0]), (1, [0.0, 0.0]), (2, [0.0, 0.0])]
+    assert [(row.text, row.reason) for row in refused_texts(lake, texts, "one").collect()] == [
+        ("bad one", "not finite")
+    ]

@@ -147,14 +147,20 @@ def test_profiles_of_users_mask_what_they_bought_unless_repeats_are_allowed(hist
             assert row.vector is None
 
 
+ITEMS = (("A", 0), ("B", 1), ("C", 2), ("B2", 3))
+
+
 def test_profiles_of_requests(frame):
+    # B2 is a near-duplicate of B: who holds one holds the other.
     items = frame(
-        {"item_id": "string", "item_index": "int"}, [{"item_id": i, "item_index": n} for n, i in enumerate("ABC")]
+        {"item_id": "string", "item_index": "int", "canonical_index": "int"},
+        [{"item_id": i, "item_index": n, "canonical_index": min(n, 1) if "B" in i else n} for i, n in ITEMS],
     )
     vectors = frame({"query": "string", "vector": "array<float>"}, [{"query": "tea", "vector": [0.5, 0.25]}])
     rows = [
         {"request_id": "basket", "item_ids": ["A", "C", "unknown", "A", "B"], "query": None},
         {"request_id": "basket and query", "item_ids": ["B"], "query": "tea"},
+        {"request_id": "twin", "item_ids": ["A", "B2"], "query": None},
         {"request_id": "query", "item_ids": [], "query": "tea"},
         {"request_id": "query beside unknown items", "item_ids": ["unknown"], "query": "tea"},
         {"request_id": "nothing known", "item_ids": ["unknown"], "query": None},
@@ -165,6 +171,7 @@ def test_profiles_of_requests(frame):
     assert {key: (row.history, sorted(row.seen), row.vector) for key, row in found.items()} == {
         "basket": ([1, 0, 2, 0], [0, 1, 2], None),
         "basket and query": ([1], [1], None),
+        "twin": ([1, 0], [0, 1], None),
         "query": ([], [], [0.5, 0.25]),
         "query beside unknown items": ([], [], [0.5, 0.25]),
         "nothing known": ([], [], None),
@@ -176,9 +183,16 @@ def test_profiles_of_requests(frame):
 
 
 def test_profiles_of_items_and_queries(frame):
-    items = frame({"item_id": "string", "item_index": "int"}, [{"item_id": "A", "item_index": 4}])
-    row = item_profiles(items).first()
-    assert (row.key, row.history, row.history_weights, row.seen, row.vector) == ("A", [4], [1.0], [4], None)
+    types = {"item_id": "string", "item_index": "int", "canonical_index": "int"}
+    indices = {"A": (4, 4), "B": (7, 7), "B2": (9, 7)}
+    rows = [{"item_id": i, "item_index": own, "canonical_index": canon} for i, (own, canon) in indices.items()]
+    found = {row.key: row for row in item_profiles(frame(types, rows)).collect()}
+    assert {key: (row.history, row.seen) for key, row in found.items()} == {
+        "A": ([4], [4]),
+        "B": ([7], [7, 9]),
+        "B2": ([7], [7, 9]),
+    }
+    assert (found["A"].history_weights, found["A"].vector) == ([1.0], None)
     queries = frame({"query": "string"}, [{"query": "tea"}])
     vectors = frame(
         {"query": "string", "vector": "array<float>"}, [{"query": q, "vector": [0.5]} for q in ("tea", "pot")]
