@@ -16,7 +16,7 @@ export PATH := $(BIN):$(PATH)
 export PYSPARK_PYTHON := $(BIN)/python
 SUBMIT = $(BIN)/spark-submit --properties-file $(SPARK_CONF)
 
-.PHONY: help setup demo demo-shop test test-fast test-gpu lint type nightly show datasets evaluate bench bench-encode bench-topn cluster-start cluster-stop lock clean
+.PHONY: help setup demo demo-shop test test-fast test-gpu lint type nightly show datasets evaluate bench bench-encode bench-gpu bench-topn bench-prepare bench-dirt cluster-start cluster-stop lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -73,6 +73,15 @@ bench: bench-encode bench-topn ## Run every benchmark
 
 bench-encode: $(STAMP) ## Compare encoding with sentence-transformers
 	@$(BIN)/python benchmarks/encode.py $(ARGS)
+
+bench-gpu: $(STAMP) ## Compare encoding with sentence-transformers on a GPU
+	@$(BIN)/python benchmarks/encode.py --device cuda $(ARGS)
+
+bench-prepare: setup ## How the cost of prepare grows: ARGS='--what scale' or 'skew'
+	@$(BIN)/python benchmarks/prepare.py $(ARGS)
+
+bench-dirt: setup ## Precision and recall of every rule of prepare on the demo shop's planted faults
+	@$(BIN)/python benchmarks/planted_dirt.py $(ARGS)
 
 bench-topn: $(STAMP) ## Compare the exact top-k with faiss
 	@$(BIN)/python benchmarks/topn.py $(ARGS)

@@ -104,14 +104,16 @@ class Side:
     encode: Callable[[list[str]], np.ndarray]
     encoder: Encoder | None = None
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: float = 0.0
     vectors: list[np.ndarray] = field(default_factory=list)
     gemm_rates: list[float] = field(default_factory=list)
 
     def run(self, texts: list[str], keep: bool) -> None:
         """Encode one slice; the machine's rate of products is measured right after, under the same load."""
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         vectors = self.encode(texts)
         self.seconds.append(time.perf_counter() - started)
+        self.cpu_seconds += time.process_time() - cpu_started
         if keep:
             self.vectors.append(vectors)
         if self.encoder is not None:
@@ -194,6 +196,7 @@ def make_record(side: Side, peer: Side, num_encoded: int) -> dict[str, object]:
     return {
         "ratio": round(theirs / ours, 3),
         "ratio_of_slices": [round(value, 2) for value in (min(by_slice), statistics.median(by_slice), max(by_slice))],
+        "ratio_of_cpu_seconds": round(peer.cpu_seconds / side.cpu_seconds, 3),
         "ours": round(num_encoded / ours, 1),
         "theirs": round(num_encoded / theirs, 1),
         "unit": "texts/s",

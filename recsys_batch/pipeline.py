@@ -101,7 +101,11 @@ def find_encoder(config: Config) -> tuple[EncoderSettings, str]:
         revision=block.revision or None,
         max_tokens=block.max_tokens,
         token_budget=block.token_budget,
+        pooling=block.pooling,
+        normalize=block.normalize,
+        dimensions=block.dimensions,
         dtype=block.dtype,
+        backend=block.backend,
         query_prefix=block.query_prefix,
         document_prefix=block.document_prefix,
     )

@@ -136,6 +136,8 @@ class Encoder(Block):
     formats never mix: the one in use is part of the fingerprint."""
     backend: Literal["torch", "openvino"] = "torch"
     """What runs the network; `openvino` (extra `cpu`) on a CPU only."""
+    cache_folder: str = ""
+    """Folder of each machine where the largest safe batch of a model and device is remembered; nowhere where empty."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     query_prefix: str | None = None
     """Put before every query; the model's own prompt where null, nothing where empty."""

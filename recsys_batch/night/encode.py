@@ -13,9 +13,12 @@ from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.embeddings import missing_texts, refused_texts, store_vectors, with_vectors
 from recsys_batch.spark.histories import top_queries
 from recsys_batch.workers.encode import EncodeTexts
+from recsys_batch.workers.progress import summarize
 
 # A text may be a megabyte long; its key tells it apart.
 _TEXT_KEPT = 1000
+# Of the workers' figures, what the summary of a run shows.
+_THROUGHPUT = ("tokens", "padded_share", "texts_per_second", "tokens_per_second", "utilization")
 
 
 def encode(run: Run) -> None:
@@ -57,7 +60,9 @@ def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
     num_missing = missing.count()
     folder = run.folder("progress", f"encode-{kind}")
     if num_missing:
-        task = EncodeTexts(run.encoder, kind, run.config.encoder.device, run.encode_threads, folder)
+        task = EncodeTexts(
+            run.encoder, kind, run.config.encoder.device, run.encode_threads, folder, run.config.encoder.cache_folder
+        )
         # Shuffled by a hash of the key, so that which worker gets a text depends on nothing but the text.
         parts = missing.repartition(run.encode_partitions, "text_key")
         with watch(folder, f"encode {kind}s", num_missing):
@@ -74,6 +79,7 @@ def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
             f"{kind}_encoded": num_missing,
             f"{kind}_refused": num_refused,
             f"{kind}_model_loads": count_model_loads(states),
+            **{f"{kind}_{name}": value for name, value in summarize(states).items() if name in _THROUGHPUT},
         },
     )
 

@@ -216,7 +216,7 @@ class Encoder:
             try:
                 vectors_BD = self._run(self._backbone, window, batch)
                 self._keep(window, window.rows[batch.indices], vectors_BD)
-            except (Exception, MemoryError) as error:
+            except Exception as error:
                 if not is_isolatable(error):
                     raise
                 if is_out_of_memory(error):
@@ -266,7 +266,13 @@ class Encoder:
             self._exact = self._exact or load_backbone(self._path, self.device, torch.float32)
             for alone in plan_batches(window.lengths_N[suspects], 1, self._ladder):
                 one = Batch(np.array(suspects)[alone.indices], alone.padded_length)
-                self._keep(window, window.rows[one.indices], self._run(self._exact, window, one))
+                rows = window.rows[one.indices]
+                try:
+                    self._keep(window, rows, self._run(self._exact, window, one))
+                except Exception as error:
+                    if not is_isolatable(error):
+                        raise
+                    window.errors[int(rows[0])] = error
             self.stats.retried += len(suspects)
             self._collect(window)
             suspects = self._spoiled(window)

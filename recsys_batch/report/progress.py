@@ -56,7 +56,10 @@ def in_terminal() -> bool:
     """Whether a person watches: under `spark-submit` our output is a pipe, so its own is asked about."""
     if sys.stderr.isatty():
         return True
-    return str(Path(f"/proc/{os.getppid()}/fd/1").resolve()).startswith(("/dev/pts/", "/dev/tty"))
+    try:
+        return str(Path(f"/proc/{os.getppid()}/fd/1").resolve()).startswith(("/dev/pts/", "/dev/tty"))
+    except OSError:  # the parent is another user's, as in a container: nobody is watching
+        return False
 
 
 def open_console() -> Console:

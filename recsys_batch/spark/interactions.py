@@ -88,7 +88,7 @@ def count_returns(interactions: DataFrame) -> dict[str, int]:
         "returns_unmatched": is_return & (found == 0) & (quantity > 0),
         "purchases_undone": (F.col("event_type") == "purchase") & F.col("undone"),
         "favorites_undone": (F.col("event_type") == "favorite") & F.col("undone"),
-        "events_late": F.col("late"),
+        "late_events": F.col("late"),
     }
     row = interactions.agg(*(F.count_if(condition).alias(name) for name, condition in counts.items())).first()
     return row.asDict() if row is not None else {}

@@ -90,9 +90,9 @@ def test_what_is_no_string_is_refused_with_its_position(encoder):
         encoder.encode(["a", None])  # type: ignore[list-item]
 
 
-# In bfloat16 a product may be summed in another order in another batch, which flips last bits (1/256) on the way; the
-# bound is about three times the largest difference seen over 3,000 catalog texts.
-BOUNDS = {"float32": 1e-5, "bfloat16": 0.01}
+# In bfloat16 a product may be summed in another order in another batch, which would flip last bits (1/256) on the way.
+# Over 3,000 catalog texts cut at random no bit differed on a CPU with avx512_bf16; the bound leaves others room.
+BOUNDS = {"float32": 1e-5, "bfloat16": 0.005}
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])

