@@ -30,10 +30,12 @@ def submit(*args: str, shop: Path | None = None) -> tuple[float, dict[str, float
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen([*SUBMIT, *args], cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
         peaks: dict[str, float] = {}
-        watcher = threading.Thread(target=watch, args=(process.pid, peaks))
+        ended = threading.Event()
+        watcher = threading.Thread(target=watch, args=(process.pid, peaks, ended))
         watcher.start()
         code = process.wait()
         seconds = time.monotonic() - started
+        ended.set()
         watcher.join()
         if code:
             log.seek(0)
@@ -41,21 +43,24 @@ def submit(*args: str, shop: Path | None = None) -> tuple[float, dict[str, float
     return seconds, peaks
 
 
-def watch(pid: int, peaks: dict[str, float]) -> None:
-    """Note the peak memory of the JVM and of the largest Python worker until the process ends."""
-    while True:
-        try:
-            family = [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]
-            for member in family:
+def watch(pid: int, peaks: dict[str, float], ended: threading.Event) -> None:
+    """Note the peak memory of the JVM and of the largest Python worker until the job has ended."""
+    while not ended.wait(0.2):
+        for member in family_of(pid):
+            try:
                 kind = "jvm" if member.name() == "java" else "worker" if "pyspark" in " ".join(member.cmdline()) else ""
-                if kind:
-                    peaks[kind] = max(peaks.get(kind, 0.0), member.memory_info().rss / 2**20)
-        except psutil.NoSuchProcess:
-            if not psutil.pid_exists(pid):
-                return
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return
-        time.sleep(0.2)
+                peaks[kind] = max(peaks.get(kind, 0.0), member.memory_info().rss / 2**20)
+            except psutil.Error:  # it ended between being listed and being asked
+                continue
+
+
+def family_of(pid: int) -> list[psutil.Process]:
+    """Return the process and all below it, none where it is gone."""
+    try:
+        first = psutil.Process(pid)
+        return [first, *first.children(recursive=True)]
+    except psutil.Error:
+        return []
 
 
 def prepare(shop: Path, lake: Path, *overrides: str) -> dict[str, float]:

@@ -7,10 +7,11 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from functools import cached_property
 
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.config import Source
@@ -51,7 +52,11 @@ class Intake:
         IncompleteInputError or ExpectationFailedError where an expectation blocks.
         """
         run = self.run
-        counts = {row[STATUS]: row["count"] for row in classified.groupBy(STATUS).count().collect()}
+        on_ds = F.count_if(_happened_on(run.ds)) if table == "events" else F.lit(0)
+        rows = classified.groupBy(STATUS).agg(F.count("*").alias("rows"), on_ds.alias("on_ds")).collect()
+        counts = {row[STATUS]: row.rows for row in rows}
+        if table == "events":
+            run.summary.count("prepare", events_on_ds=sum(row.on_ds for row in rows if row[STATUS] == USED))
         for status, number in (left_out or {}).items():
             counts[status] = counts.get(status, 0) + number
         refused = {status: n for status, n in sorted(counts.items()) if status not in NOT_QUARANTINED}
@@ -95,6 +100,10 @@ class Intake:
         noted = list(checks)
         self.checks.extend(noted)
         self.run.summary.checks.extend(noted)
+
+
+def _happened_on(ds: date) -> Column:
+    return (F.col("event_time") >= F.lit(ds)) & (F.col("event_time") < F.lit(ds + timedelta(days=1)))
 
 
 def hold(frame: DataFrame) -> DataFrame:

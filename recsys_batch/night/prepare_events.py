@@ -1,7 +1,5 @@
 """The interactions of the date: events read (new files only), classified, matched with what undid them, weighted."""
 
-from datetime import timedelta
-
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -30,7 +28,7 @@ def prepare_events(intake: Intake, items: DataFrame) -> DataFrame:
         reading.rows, items, run.ds, run.config.prepare, lambda frame: park(run, "events", frame)
     )
     used = intake.settle("events", classified.rows, classified.left_out)
-    _check_day(run, used)
+    _check_day(run)
     _check_quarantine(intake)
     _write_accounts(run, classified)
     interactions = write(run, Tables.INTERACTIONS, _interactions(run, used))
@@ -62,11 +60,8 @@ def _write_accounts(run: Run, classified: ClassifiedEvents) -> None:
     run.summary.count("prepare", **{f"accounts_{kind}": number for kind, number in sorted(counts.items())})
 
 
-def _check_day(run: Run, used: DataFrame) -> None:
-    start = f"TIMESTAMP'{run.ds.isoformat()} 00:00:00'"
-    end = f"TIMESTAMP'{(run.ds + timedelta(days=1)).isoformat()} 00:00:00'"
-    on_ds = used.where(f"event_time >= {start} AND event_time < {end}").count()
-    run.summary.count("prepare", events_on_ds=on_ds)
+def _check_day(run: Run) -> None:
+    on_ds = int(run.summary.counts["prepare.events_on_ds"])
     if on_ds < run.config.prepare.min_events_on_ds:
         raise EmptyDayError(
             f"sources.events: {on_ds} usable event(s) on {run.ds}, prepare.min_events_on_ds asks for "
