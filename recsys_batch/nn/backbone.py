@@ -52,7 +52,7 @@ class PaddedTransformer:
 
     def __init__(self, path: Path, device: str, dtype: torch.dtype) -> None:
         """Load the weights, silently. Raises ModelFilesError where transformers cannot."""
-        self.model = _load_quietly(path, dtype).eval().to(device)
+        self.model = load_transformer(path, dtype).eval().to(device)
         config = self.model.config
         self._device = device
         self._num_layers = int(getattr(config, "num_hidden_layers", 0))
@@ -89,7 +89,8 @@ def pad(ids_T: Tensor, lengths_B: Tensor, padded_length: int, pad_id: int) -> tu
     return torch.full(mask_BL.shape, pad_id, dtype=torch.int64).masked_scatter_(mask_BL, ids_T), mask_BL
 
 
-def _load_quietly(path: Path, dtype: torch.dtype) -> Any:
+def load_transformer(path: Path, dtype: torch.dtype) -> Any:
+    """Return transformers' own model without head, silently. Raises ModelFilesError where it cannot be had whole."""
     import transformers
     from transformers.utils import logging as transformers_logging
 
