@@ -93,7 +93,7 @@ cluster-stop: ## Stop it
 	@conf/spark/cluster.sh stop
 
 lock: ## Write requirements.lock anew from setup.py
-	@uv pip compile -q setup.py --extra demo --extra dev --python-version 3.11 --no-header --no-annotate -o requirements.lock
+	@uv pip compile -q setup.py --extra demo --extra dev --extra train --extra cpu --python-version 3.11 --no-header --no-annotate -o requirements.lock
 
 clean: ## Remove the environment, caches and lakes
 	@rm -rf .venv .cache lake .mypy_cache .ruff_cache .pytest_cache .hypothesis
