@@ -85,6 +85,7 @@ class Tables:
     ID_INDICES: Final = "id_indices"
     USER_HISTORIES: Final = "user_histories"
     EMBEDDINGS: Final = "embeddings"
+    EMBEDDING_ORPHANS: Final = "embedding_orphans"
     PUBLICATIONS: Final = "publications"
     RUN_STAGES: Final = "run_stages"
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from recsys_batch.contracts.block import Block, Share
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES, EVENT_TYPES, Inputs
 from recsys_batch.contracts.datasets import DEFAULT_SPLITS, Split
+from recsys_batch.contracts.maintain_config import Maintain
 from recsys_batch.contracts.prepare_config import Expectation, Prepare
 
 CandidateSource = Literal["content", "covisitation", "popularity"]
@@ -134,10 +135,18 @@ class Encoder(Block):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Arithmetic of the network. `auto`: bfloat16 where the driver's CPU multiplies it, else float32. Vectors of two
     formats never mix: the one in use is part of the fingerprint."""
-    backend: Literal["torch", "openvino"] = "torch"
-    """What runs the network; `openvino` (extra `cpu`) on a CPU only."""
+    backend: Literal["torch", "openvino", "openvino_int8"] = "torch"
+    """What runs the network; `openvino` and `openvino_int8` (extra `cpu`) on a CPU only."""
+    min_cosine: float = Field(0.999, ge=0, le=1)
+    """Lowest cosine between `openvino_int8`'s vectors and float32's over a built-in sample of texts; a model below it
+    is refused when it is loaded."""
+    storage: Literal["float32", "float16"] = "float32"
+    """How vectors lie in the embedding table; float16 takes half the bytes. No part of the fingerprint: rows of both
+    kinds stand side by side, and a switch encodes nothing again."""
     cache_folder: str = ""
     """Folder of each machine where the largest safe batch of a model and device is remembered; nowhere where empty."""
+    cache_megabytes: int = Field(4096, ge=0)
+    """Models that a worker process keeps loaded, in MiB of parameters; the least recently used goes first. 0: one."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     query_prefix: str | None = None
     """Put before every query; the model's own prompt where null, nothing where empty."""
@@ -286,6 +295,7 @@ class Config(Block):
     lists: Lists = Lists()
     gates: Gates = Gates()
     datasets: Datasets = Datasets()
+    maintain: Maintain = Maintain()
 
 
 if set(CANDIDATE_SOURCES) != {"content", "covisitation", "popularity"} or len(EVENT_TYPES) != 10:

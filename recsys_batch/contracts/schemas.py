@@ -5,6 +5,8 @@ import pyarrow as pa
 TEXTS = pa.schema([("text_key", pa.string()), ("text", pa.string())])
 # Of vector and reason (why the text has none) exactly one is null.
 VECTORS = pa.schema([("text_key", pa.string()), ("vector", pa.list_(pa.float32())), ("reason", pa.string())])
+# The same where `encoder.storage` is float16: the vector in one of two columns (`rules.vector_storage`).
+PACKED_VECTORS = VECTORS.append(pa.field("vector_f16", pa.binary()))
 
 # A profile is whatever gets a list: a user, a query, an item or a request.
 _PROFILE_FIELDS = [
@@ -62,3 +64,10 @@ RUN_STAGES_DDL = (
     "ds DATE, run_id STRING, identity STRING, stage STRING, seconds DOUBLE, counts MAP<STRING, DOUBLE>, "
     "finished_at TIMESTAMP"
 )
+# `vector` or, packed as float16, `vector_f16`; neither where there is a `reason`. `encoded_at` is null in rows of older
+# versions.
+EMBEDDINGS_DDL = (
+    "text_key STRING, vector ARRAY<FLOAT>, reason STRING, fingerprint STRING, vector_f16 BINARY, encoded_at TIMESTAMP"
+)
+# Vectors that no retained night uses, and since when that is known (`spark.orphans`).
+EMBEDDING_ORPHANS_DDL = "text_key STRING, fingerprint STRING, marked_at TIMESTAMP"

@@ -16,7 +16,7 @@ _NO_PART_OF_A_VECTOR = ("model", "revision", "token_budget")
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 PoolingChoice = Literal["auto", "mean", "cls", "last"]
-BackendName = Literal["torch", "openvino"]
+BackendName = Literal["torch", "openvino", "openvino_int8"]
 
 
 @dataclass(frozen=True)

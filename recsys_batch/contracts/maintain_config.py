@@ -1,0 +1,15 @@
+"""The `maintain` block of the configuration."""
+
+from pydantic import Field
+
+from recsys_batch.contracts.block import Block
+
+
+class Maintain(Block):
+    """What the maintenance job keeps."""
+
+    keep_nights: int = Field(14, ge=1)
+    """Business dates, the newest first, whose vectors, run folders and staged slices stay; later ones always do."""
+    retention_hours: int = Field(168, ge=0)
+    """Nothing younger is removed, and a vector only so long after it was first found unused: longer than the longest
+    night, or a running one may lose what it reads. 0 only where none runs."""
