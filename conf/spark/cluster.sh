@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# A real standalone cluster on this machine from the pip wheel: one master, two workers of one core each.
+# A real standalone cluster on this machine from the pip wheel: one master, two workers of CLUSTER_CORES (1) cores each.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
-state="$root/.cache/cluster"
 port=${CLUSTER_PORT:-7177}
+# One folder a port, so that two clusters never stop each other.
+state="$root/.cache/cluster-$port"
 master="spark://127.0.0.1:$port"
 export PATH="$root/.venv/bin:$PATH" PYSPARK_PYTHON="$root/.venv/bin/python" SPARK_NO_DAEMONIZE=1
 SPARK_HOME=$("$root/.venv/bin/python" -c "import os, pyspark; print(os.path.dirname(pyspark.__file__))")
@@ -33,7 +34,7 @@ start)
   launch master org.apache.spark.deploy.master.Master --host 127.0.0.1 --port "$port" --webui-port 0
   wait_for "I have been elected leader" "$state/master.log"
   for worker in 1 2; do
-    launch "worker$worker" org.apache.spark.deploy.worker.Worker --host 127.0.0.1 --webui-port 0 -c 1 -m 2g -d "$state/work$worker" "$master"
+    launch "worker$worker" org.apache.spark.deploy.worker.Worker --host 127.0.0.1 --webui-port 0 -c "${CLUSTER_CORES:-1}" -m 2g -d "$state/work$worker" "$master"
     wait_for "Successfully registered with master" "$state/worker$worker.log"
   done
   echo "$master"

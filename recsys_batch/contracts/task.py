@@ -1,6 +1,7 @@
 """What a worker task is, and what it may know of the place where it runs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +17,7 @@ class TaskInfo:
     attempt: int = 0
     cpus: int = 1
     gpu_addresses: tuple[str, ...] = ()
+    """As Spark names them; none where Spark manages no accelerators."""
 
 
 class WorkerTask(Protocol):
@@ -40,3 +42,25 @@ def enter_task(info: TaskInfo) -> None:
 def current_task() -> TaskInfo:
     """Return where the running task is; the defaults outside of one."""
     return _CURRENT.get()
+
+
+_AT_END: ContextVar[ExitStack | None] = ContextVar("at_task_end", default=None)
+
+
+@contextmanager
+def running_task(info: TaskInfo) -> Iterator[None]:
+    """Be in the task while the block runs; then do what was left with `at_task_end`, the last thing first."""
+    with ExitStack() as at_end:
+        enter_task(info)
+        _AT_END.set(at_end)
+        try:
+            yield
+        finally:
+            _AT_END.set(None)
+
+
+def at_task_end(action: Callable[[], None]) -> None:
+    """Have `action` done when the running task ends, however it ends; outside of a task it is never done."""
+    at_end = _AT_END.get()
+    if at_end is not None:
+        at_end.callback(action)

@@ -3,13 +3,16 @@
 import logging
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
+from pyspark.resource import ResourceProfile
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config import Config
 from recsys_batch.nn.encoder import EncoderSettings
 from recsys_batch.report.summary import RunSummary
+from recsys_batch.spark.resources import TaskShare, build_profile, choose_share, read_cluster
 from recsys_batch.spark.session import is_local
 from recsys_batch.spark.tables import Lake
 
@@ -46,10 +49,24 @@ class Run:
         """Number of tasks that can run at once."""
         return max(self.spark.sparkContext.defaultParallelism, 1)
 
+    @cached_property
+    def encode_share(self) -> TaskShare | None:
+        """What an encoding task takes of an executor; None where Spark's settings say it, as in local mode."""
+        return choose_share(read_cluster(self.spark))
+
+    @cached_property
+    def encode_profile(self) -> ResourceProfile | None:
+        """The resource profile of the encoding stages; None where Spark's settings hold."""
+        return build_profile(self.encode_share)
+
     @property
     def encode_partitions(self) -> int:
-        """Encoding tasks: as configured, else one in local mode (it takes all cores) and one a slot on a cluster."""
-        return self.config.encoder.workers or (1 if is_local(self.spark) else self.parallelism)
+        """Encoding tasks: as configured, else one in local mode (it takes all cores), and what fits on a cluster."""
+        if self.config.encoder.workers:
+            return self.config.encoder.workers
+        if is_local(self.spark):
+            return 1
+        return self.encode_share.tasks_at_once if self.encode_share is not None else self.parallelism
 
     @property
     def encode_threads(self) -> int:

@@ -1,6 +1,7 @@
 """Stage `encode`: every text of the night that has no vector yet gets one."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -61,12 +62,19 @@ def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
     folder = run.folder("progress", f"encode-{kind}")
     if num_missing:
         task = EncodeTexts(
-            run.encoder, kind, run.config.encoder.device, run.encode_threads, folder, run.config.encoder.cache_folder
+            run.encoder,
+            kind,
+            run.config.encoder.device,
+            run.encode_threads,
+            folder,
+            run.config.encoder.cache_folder,
+            run.config.encoder.cache_megabytes * 2**20,
         )
         # Shuffled by a hash of the key, so that which worker gets a text depends on nothing but the text.
         parts = missing.repartition(run.encode_partitions, "text_key")
         with watch(folder, f"encode {kind}s", num_missing):
-            store_vectors(run.lake, parts, lambda frame: map_batches(frame, task), address, f"{run.run_id}-{kind}")
+            encode_all = partial(map_batches, task=task, profile=run.encode_profile)
+            store_vectors(run.lake, parts, encode_all, address, f"{run.run_id}-{kind}")
     missing.unpersist()
     refused = refused_texts(run.lake, texts, address)
     num_refused = _quarantine_texts(run, kind, refused) if num_missing else refused.count()

@@ -23,8 +23,10 @@ def choose_budget(configured: int, device: str, dtype: torch.dtype, width: int) 
         return min(configured, fits) if configured else fits
     if configured:
         return configured
-    free, _ = torch.cuda.mem_get_info(device)
-    return gpu_budget(free, dtype.itemsize, width)
+    free, total = torch.cuda.mem_get_info(device)
+    # Other processes of the same share may not have taken theirs yet.
+    share = torch.cuda.get_per_process_memory_fraction(device)
+    return gpu_budget(min(free, int(share * total)), dtype.itemsize, width)
 
 
 def gpu_budget(free_bytes: int, item_bytes: int, width: int) -> int:

@@ -16,7 +16,7 @@ from recsys_batch.contracts.schemas import VECTORS
 from recsys_batch.contracts.task import current_task
 from recsys_batch.nn.encoder import Encoded, Encoder, EncoderSettings, EncoderStats
 from recsys_batch.nn.failures import describe, is_device_failure
-from recsys_batch.workers.models import count_loads, get_encoder
+from recsys_batch.workers.models import DEFAULT_CACHE_BYTES, count_loads, get_encoder
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.ragged import to_vector_array, windows
 
@@ -45,6 +45,10 @@ class EncodeTexts:
     progress_folder: str
     cache_folder: str = ""
     """Folder of each machine that keeps the largest safe batch; none where empty."""
+    cache_bytes: int = DEFAULT_CACHE_BYTES
+    """Models that a worker process keeps loaded, in bytes of parameters; 0: one at a time."""
+    gpu_share: float = 1.0
+    """Part of a GPU that one task has: below 1, tasks share it, and its memory."""
     output_schema: pa.Schema = field(default=VECTORS, repr=False)
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -62,7 +66,12 @@ class EncodeTexts:
         if first is not None:
             loads_before = count_loads()
             encoder = get_encoder(
-                self.settings, self.device, self.num_threads or current_task().cpus, self.cache_folder
+                self.settings,
+                self.device,
+                self.num_threads or current_task().cpus,
+                self.cache_folder,
+                self.cache_bytes,
+                self.gpu_share,
             )
             counted = Counters(encoder, count_loads() - loads_before)
             prefix = encoder.prefix("query" if self.kind == "query" else "document")
