@@ -86,6 +86,12 @@ def write_text(spark: SparkSession, uri: str, text: str) -> None:
         )
 
 
+def delete_folder(spark: SparkSession, uri: str) -> None:
+    """Delete a folder and all below it; nothing where it is not there."""
+    path = _jvm(spark).org.apache.hadoop.fs.Path(uri)
+    path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()).delete(path, True)
+
+
 def _uri(hadoop_path: Any) -> str:
     # Java writes a local path with one slash or with three.
     return re.sub(_LOCAL, "file:/", hadoop_path.toUri().toString())

@@ -17,11 +17,16 @@ _REQUIRED_SETTINGS = {
 }
 
 
-def get_session(app_name: str) -> SparkSession:
-    """Return the session that `spark-submit` configures. Raises ConfigError where Delta Lake is not set up."""
+def open_session(app_name: str) -> SparkSession:
+    """Return the session that `spark-submit` configures, whatever its settings are."""
     # Workers otherwise run whatever `python3` the PATH of the executor names.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    spark = SparkSession.builder.appName(app_name).getOrCreate()
+    return SparkSession.builder.appName(app_name).getOrCreate()
+
+
+def get_session(app_name: str) -> SparkSession:
+    """Return the session that `spark-submit` configures. Raises ConfigError where Delta Lake is not set up."""
+    spark = open_session(app_name)
     if "DeltaSparkSessionExtension" not in (spark.conf.get("spark.sql.extensions", "") or ""):
         spark.stop()
         raise ConfigError(
