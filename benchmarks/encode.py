@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +60,16 @@ def generated_texts(num_texts: int, seed: int) -> list[str]:
 
 
 def catalog_texts(data: Path, num_texts: int, seed: int) -> list[str]:
-    """Return distinct texts, an equal share from each catalog under `data` that exists; SystemExit where none does."""
+    """Return distinct texts, shares of the catalogs under `data` as equal as can be; SystemExit without any."""
     rng = random.Random(seed)
     catalogs = [sorted(set(texts)) for texts in (_articles(data), _industrial(data), _electronics(data)) if texts]
     if not catalogs:
         raise SystemExit(f"{data} holds none of the known catalogs; leave --data out to use generated texts")
-    chosen = [text for texts in catalogs for text in rng.sample(texts, min(len(texts), -(-num_texts // len(catalogs))))]
+    chosen: list[str] = []
+    # The smallest first: what it lacks of its share, the others make up.
+    for number, texts in enumerate(sorted(catalogs, key=len)):
+        share = -(-(num_texts - len(chosen)) // (len(catalogs) - number))
+        chosen += rng.sample(texts, min(len(texts), share))
     rng.shuffle(chosen)
     return chosen[:num_texts]
 
@@ -224,7 +229,12 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=512, help="texts that the peer's batch size is chosen on")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--contestants", nargs="+", help="backend:dtype, such as openvino:bfloat16")
+    parser.add_argument(
+        "--contestants",
+        nargs="+",
+        help="backend:dtype; by default torch:auto torch:float32 and, where it is installed, "
+        "openvino:bfloat16 (on a GPU torch:float16)",
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--max-tokens", type=int, default=128)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[16, 32, 64, 128])
@@ -234,6 +244,8 @@ def main() -> None:
     options = parser.parse_args()
     if not options.contestants:
         options.contestants = ["torch:auto", "torch:float32"] if options.device == "cpu" else ["torch:float16"]
+        if options.device == "cpu" and find_spec("openvino"):
+            options.contestants.append("openvino:bfloat16")
     torch.set_num_threads(options.threads)
     if options.data is None:
         texts = generated_texts(options.texts, options.seed)
