@@ -49,11 +49,12 @@ class Loop(Block):
     max_steps: int = Field(0, ge=0)
     """Ends the run after so many optimizer steps, whatever `epochs` says; 0: no limit."""
     batch_size: int = Field(32, ge=1)
+    """Examples of one batch, over all processes together."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the forward pass (autocast); weights and optimizer stay float32. float16 needs a GPU."""
     optimizer: Optimizer = Optimizer()
     ema_decay: float = Field(0.0, ge=0, lt=1)
-    """Evaluate and keep an exponential moving average of the weights; 0: none."""
+    """Evaluate and keep an exponential moving average of the weights; 0: none. Short runs average less, see ema.py."""
     adversarial: Adversarial = Adversarial()
     r_drop: float = Field(0.0, ge=0)
     """Weight of the divergence of two passes with different dropout (Liang et al., 2021); 0: one pass."""
@@ -73,6 +74,7 @@ class Loop(Block):
     checkpoint_every: int = Field(0, ge=0)
     """Steps between checkpoints, from which a run resumes; 0: at the end of every epoch."""
     keep_checkpoints: int = Field(2, ge=1)
+    """Checkpoints that stay; each is four to six times the weights' size."""
 
     @model_validator(mode="after")
     def _stopping_has_a_measure(self) -> "Loop":

@@ -1,0 +1,139 @@
+"""What retrieval tasks share: one network, queries on one side and documents on the other, cosines between them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recsys_batch.nn.contrastive import softmax_divergence
+from recsys_batch.nn.text_network import TextBatch, TextNetwork
+from recsys_batch.nn.topk import ItemBlock, exact_topk
+from recsys_batch.rules.metrics import graded_ndcg
+from recsys_batch.training.embedding import embed_texts
+from recsys_batch.training.task import TaskBatch
+
+_ROWS_TOGETHER = 32
+
+
+@dataclass(frozen=True)
+class QueryDocumentBatch:
+    """Some queries (Q) and distinct documents (D) as tokens, and what the loss needs to know of each cell."""
+
+    queries: TextBatch
+    documents: TextBatch
+    allowed_QD: Tensor
+    """False where a document must not count for a query."""
+    positive_Q: Tensor
+    """Column of the right document; empty for graded lists."""
+    gains_QD: Tensor
+    """Gains of judged documents; empty for pairs."""
+    judged_QD: Tensor
+    """Whether someone judged the document for the query; empty for pairs."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Real tokens of both sides."""
+        return self.queries.num_tokens + self.documents.num_tokens
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Queries to measure with, ranking all documents; grade of a document that nobody judged: 0."""
+
+    queries: Sequence[str]
+    grades: Sequence[Mapping[int, float]]
+    """For each query: document -> grade."""
+    k: int = 10
+
+    def measure(self, queries_QH: Tensor, documents_IH: Tensor) -> dict[str, float]:
+        """Return `ndcg@k` (exponential gains) and `hit_rate@k` (anything relevant) over queries with a relevant one."""
+        top_QK = exact_topk(queries_QH, [ItemBlock(0, documents_IH)], self.k).indices_QK.numpy()
+        ndcgs, hits = [], []
+        for top_K, grades in zip(top_QK, self.grades, strict=True):
+            grades_K = np.array([grades.get(int(document), 0.0) for document in top_K], dtype=np.float64)
+            ndcgs.append(graded_ndcg(grades_K, np.array(list(grades.values()), dtype=np.float64), self.k))
+            hits.append(float(grades_K.max(initial=0.0) > 0))
+        told = [row for row, value in enumerate(ndcgs) if not np.isnan(value)]
+        if not told:
+            return {}
+        return {
+            f"ndcg@{self.k}": float(np.mean([ndcgs[row] for row in told])),
+            f"hit_rate@{self.k}": float(np.mean([hits[row] for row in told])),
+        }
+
+
+def embed_by_length(network: TextNetwork, texts: TextBatch, rows: int = _ROWS_TOGETHER) -> Tensor:
+    """Return unit vectors (N, H), texts of like length run together: a long one does not fill up all the others."""
+    lengths_N = texts.mask_BL.sum(1)
+    order_N = torch.argsort(lengths_N, stable=True)
+    parts = []
+    for part in torch.split(order_N, rows):
+        longest = int(lengths_N[part].max())
+        parts.append(network.embed(TextBatch(texts.ids_BL[part, :longest], texts.mask_BL[part, :longest])))
+    back_N = torch.empty_like(order_N)
+    back_N[order_N] = torch.arange(len(order_N))
+    return torch.cat(parts)[back_N.to(parts[0].device)]
+
+
+class QueryDocumentTask:
+    """Base of the retrieval tasks: the network's pass, R-Drop's divergence, and the held-out measure."""
+
+    def __init__(
+        self,
+        name: str,
+        network: TextNetwork,
+        documents: Sequence[str],
+        temperature: float,
+        held_out: HeldOut | None,
+        prefixes: tuple[str, str],
+        bfloat16: bool,
+    ) -> None:
+        """Keep the documents' texts; `prefixes` stand before every query and every document."""
+        self.name = name
+        self.module = network
+        self.documents = documents
+        self.temperature = temperature
+        self.held_out = held_out
+        self._query_prefix, self._document_prefix = prefixes
+        self._bfloat16 = bfloat16
+
+    def outputs(self, batch: TaskBatch) -> Tensor:
+        """Return cosines (Q, D)."""
+        inputs: QueryDocumentBatch = batch.inputs
+        queries_QH, documents_DH = (
+            embed_by_length(self.module, inputs.queries),
+            embed_by_length(self.module, inputs.documents),
+        )
+        with torch.autocast(queries_QH.device.type, enabled=False):
+            return queries_QH.float() @ documents_DH.float().T
+
+    def divergence(self, first: Tensor, second: Tensor, batch: TaskBatch) -> Tensor:
+        """Return how far apart the two passes' rankings are."""
+        allowed_QD = batch.inputs.allowed_QD.to(first.device)
+        return softmax_divergence(first, second, self.temperature, allowed_QD)
+
+    def evaluate(self) -> dict[str, float]:
+        """Return the held-out queries' metrics over all documents."""
+        if self.held_out is None:
+            return {}
+        return self.held_out.measure(self.embed_queries(self.held_out.queries), self.embed_documents())
+
+    def embed_queries(self, queries: Sequence[str]) -> Tensor:
+        """Return unit vectors (Q, H) of queries, as the network stands."""
+        return embed_texts(self.module, [self._query_prefix + text for text in queries], bfloat16=self._bfloat16)
+
+    def embed_documents(self) -> Tensor:
+        """Return unit vectors (I, H) of all documents, as the network stands."""
+        texts = [self._document_prefix + text for text in self.documents]
+        return embed_texts(self.module, texts, bfloat16=self._bfloat16)
+
+    def tokenize_queries(self, queries: Sequence[str]) -> TextBatch:
+        """Return queries as tokens."""
+        return self.module.tokenize([self._query_prefix + text for text in queries])
+
+    def tokenize_documents(self, documents_D: NDArray[np.int64]) -> TextBatch:
+        """Return documents, by index, as tokens."""
+        return self.module.tokenize([self._document_prefix + self.documents[row] for row in documents_D])

@@ -1,0 +1,67 @@
+"""Texts of a task, tokenized once; and what the network makes of many texts when it is not learning."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from recsys_batch.nn.text_network import TextBatch, TextNetwork
+
+EVALUATION_BATCH = 128
+"""Texts of a forward pass without gradients."""
+
+
+class TextSet:
+    """A column of texts: equal ones are tokenized once."""
+
+    def __init__(self, network: TextNetwork, texts: Sequence[str]) -> None:
+        """Tokenize with the network's tokenizer. Raises TypeError for what is no string."""
+        self._network = network
+        rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        self._ids = [found or [network.pad_id] for found in network.tokenizer.ids(list(rows))]
+        self._row_N = np.array([rows[text] for text in texts], dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Return the number of texts, equal ones counted apart."""
+        return len(self._row_N)
+
+    def batch(self, indices: NDArray[np.int64]) -> TextBatch:
+        """Return the texts at these positions."""
+        return self._network.collate([self._ids[row] for row in self._row_N[indices]])
+
+    def distinct_batch(self, indices: NDArray[np.int64]) -> tuple[TextBatch, Tensor]:
+        """Return the distinct texts at these positions, and for each position its row among them."""
+        rows, place_B = np.unique(self._row_N[indices], return_inverse=True)
+        return self._network.collate([self._ids[row] for row in rows]), torch.from_numpy(place_B)
+
+    def pooled(self) -> Tensor:
+        """Return the vectors (N, H) of all texts on the CPU, the network in evaluation mode, without gradients."""
+        lengths = [len(ids) for ids in self._ids]
+        vectors_UH = torch.zeros((len(lengths), self._network.dim))
+        with evaluating(self._network):
+            for rows in batches_by_length(lengths):
+                batch = self._network.collate([self._ids[row] for row in rows])
+                vectors_UH[rows] = self._network.pooled(batch).float().cpu()
+        return vectors_UH[torch.from_numpy(self._row_N)]
+
+
+def batches_by_length(lengths: Sequence[int], size: int = EVALUATION_BATCH) -> list[list[int]]:
+    """Return the positions in batches of similar lengths, so that little is padded."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Switch dropout and gradients off; every part's mode is as before afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
