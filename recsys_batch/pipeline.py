@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
@@ -22,7 +23,7 @@ from recsys_batch.nn.encoder import EncoderSettings
 from recsys_batch.nn.models import check_model_files, resolve_model
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.publish import latest_release, roll_forward
-from recsys_batch.spark.runs import find_unfinished, record_stage
+from recsys_batch.spark.runs import find_unfinished, record_stage, record_status
 from recsys_batch.spark.sources import read_table, version_of
 from recsys_batch.spark.tables import Lake
 
@@ -76,21 +77,51 @@ def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptio
     run_id, done = _choose_run(lake, ds, identity, options)
     summary.run_id = run_id
     run = Run(spark, config, ds, lake, run_id, encoder, fingerprint, summary)
+    with _leaving_status(run):
+        _run_stages(run, options, identity, done, inputs, previous.release_id if previous is not None else None)
+
+
+def _run_stages(
+    run: Run,
+    options: NightOptions,
+    identity: str,
+    done: Mapping[str, Mapping[str, float]],
+    inputs: Mapping[str, str],
+    replaces: str | None,
+) -> None:
+    """Run the stages that are not `done`, and publish in place of release `replaces` where the options say so."""
+    summary = run.summary
     for name, stage in STAGES.items():
         if name in done or (options.stage and name != options.stage):
             summary.counts.update(done.get(name, {}))
             continue
         started = time.monotonic()
-        log.info("run %s: %s", run_id, name)
+        log.info("run %s: %s", run.run_id, name)
         stage(run)
         if name == "publish" and options.publish:
-            release(run, inputs, previous.release_id if previous is not None else None)
+            release(run, inputs, replaces)
         seconds = summary.stages[name] = time.monotonic() - started
         if name == "publish" and not options.publish:
             break  # audited but not published: a later --resume publishes
         counts = {key: value for key, value in summary.counts.items() if key.startswith(f"{name}.")}
-        record_stage(lake, ds, run_id, identity, name, seconds, counts, finished=bool(summary.release_id))
+        record_stage(run.lake, run.ds, run.run_id, identity, name, seconds, counts, finished=bool(summary.release_id))
     summary.state = "published" if summary.release_id else "staged"
+
+
+@contextmanager
+def _leaving_status(run: Run) -> Iterator[None]:
+    """Append the run's row of `run_status` when the block ends, however it ends."""
+    summary = run.summary
+    try:
+        yield
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        try:
+            record_status(run.lake, run.ds, run.run_id, "failed", message, summary.stages, summary.counts)
+        except Exception:  # the run's own error is what the operator must see
+            log.exception("run %s failed, and its row of run_status could not be written", run.run_id)
+        raise
+    record_status(run.lake, run.ds, run.run_id, summary.state, summary.message, summary.stages, summary.counts)
 
 
 def find_encoder(config: Config) -> tuple[EncoderSettings, str]:

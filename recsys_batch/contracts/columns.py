@@ -88,6 +88,7 @@ class Tables:
     EMBEDDING_ORPHANS: Final = "embedding_orphans"
     PUBLICATIONS: Final = "publications"
     RUN_STAGES: Final = "run_stages"
+    RUN_STATUS: Final = "run_status"
 
     DATASETS: Final = "datasets"
     """Folder of the training data: `datasets/labels/<table>`, `datasets/<split>/<table>`."""

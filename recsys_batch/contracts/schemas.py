@@ -64,6 +64,11 @@ RUN_STAGES_DDL = (
     "ds DATE, run_id STRING, identity STRING, stage STRING, seconds DOUBLE, counts MAP<STRING, DOUBLE>, "
     "finished_at TIMESTAMP"
 )
+# How a run ended: `seconds` by stage, `counts` as `<stage>.<what>`, throughput of encoding among them.
+RUN_STATUS_DDL = (
+    "ds DATE, run_id STRING, state STRING, message STRING, seconds MAP<STRING, DOUBLE>, counts MAP<STRING, DOUBLE>, "
+    "finished_at TIMESTAMP"
+)
 # `vector` or, packed as float16, `vector_f16`; neither where there is a `reason`. `encoded_at` is null in rows of older
 # versions.
 EMBEDDINGS_DDL = (

@@ -32,7 +32,7 @@ def test_a_wrong_interpreter_of_the_workers_is_named(tmp_path: Path) -> None:
     wrong = {"PYSPARK_DRIVER_PYTHON": sys.executable, "PYSPARK_PYTHON": "/no/such/python"}
     done = run_doctor(tmp_path / "lake", **wrong)
     assert done.returncode == EXIT_INFRASTRUCTURE, done.stdout[-3000:]
-    assert "UnfitMachineError: PYSPARK_PYTHON is /no/such/python" in done.stdout
+    assert "UnfitMachineError\nPYSPARK_PYTHON is /no/such/python" in done.stdout
 
 
 @pytest.mark.slow
@@ -40,5 +40,5 @@ def test_gpu_settings_in_local_mode_are_named(tmp_path: Path) -> None:
     options = ("--conf", "spark.task.resource.gpu.amount=1", "--conf", "spark.executor.pyspark.memory=1g")
     done = run_doctor(tmp_path / "lake", *options)
     assert done.returncode == EXIT_USAGE, done.stdout[-3000:]
-    assert "WrongSettingsError: spark.executor.pyspark.memory is 1g" in done.stdout
+    assert "WrongSettingsError\nspark.executor.pyspark.memory is 1g" in done.stdout
     assert "spark.task.resource.gpu.amount is 1; remove it" in done.stdout

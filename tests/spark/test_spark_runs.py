@@ -1,6 +1,7 @@
 from datetime import date
 
-from recsys_batch.spark.runs import find_unfinished, record_stage
+from recsys_batch.contracts.columns import Tables
+from recsys_batch.spark.runs import find_unfinished, record_stage, record_status
 
 D1, D2 = date(2026, 6, 29), date(2026, 6, 30)
 
@@ -24,3 +25,17 @@ def test_a_released_run_is_not_resumed(lake):
     assert find_unfinished(lake, D2, "same") is None
     record_stage(lake, D2, "run-2", "same", "prepare", 1.0, {"n": 1}, finished=False)
     assert find_unfinished(lake, D2, "same") == ("run-2", {"prepare": {"n": 1.0}})
+
+
+def test_every_end_of_a_run_is_a_row(lake):
+    record_status(lake, D2, "run-1", "failed", "GateFailedError: ranks", {"encode": 2}, {"encode.texts": 7})
+    record_status(lake, D2, "run-1", "published", "", {"encode": 2.5}, {})
+    rows = lake.read(Tables.RUN_STATUS).orderBy("finished_at").collect()
+    assert [(row.ds, row.run_id, row.state, row.message) for row in rows] == [
+        (D2, "run-1", "failed", "GateFailedError: ranks"),
+        (D2, "run-1", "published", ""),
+    ]
+    assert [(row.seconds, row.counts) for row in rows] == [
+        ({"encode": 2.0}, {"encode.texts": 7.0}),
+        ({"encode": 2.5}, {}),
+    ]

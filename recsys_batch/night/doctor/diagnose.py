@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pyspark
 from py4j.protocol import Py4JError
-from pyspark import SparkConf
+from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -46,8 +46,11 @@ def diagnose(config: Config, find_encoder: FindEncoder, open_session: Callable[[
     findings = [check_pseudonyms(config)]
     encoder, finding = _look_for_encoder(config, find_encoder)
     findings.append(finding)
-    settings = dict(SparkConf().getAll())
+    settings: dict[str, str] = {}
     try:
+        # Without it a SparkConf knows nothing of what spark-submit was given.
+        SparkContext._ensure_initialized()
+        settings |= SparkConf().getAll()
         spark = open_session()
     except Exception as error:  # noqa: BLE001 - whatever Spark raises, its settings are looked at
         unknown = DriverFacts("", "", "", "", "", settings, 1)
