@@ -21,7 +21,7 @@ from recsys_batch.nn.attention import (
     to_device,
 )
 from recsys_batch.nn.flops import count_attention_flops
-from recsys_batch.nn.linear import FixedLinear
+from recsys_batch.nn.linear import FixedLinear, round_rows
 
 _PREFIXES = {"bert": "bert.", "roberta": "roberta.", "xlm-roberta": "roberta."}
 
@@ -136,16 +136,20 @@ class PackedBert:
 
         `lengths_B` sums to T and no length exceeds `padded_length`; both tensors are int64 on the CPU.
         """
+        num_tokens = ids_T.shape[0]
         starts_B = lengths_B.cumsum(0) - lengths_B
-        positions_T = torch.arange(ids_T.shape[0]) - torch.repeat_interleave(starts_B, lengths_B)
+        positions_T = torch.arange(num_tokens) - torch.repeat_interleave(starts_B, lengths_B)
+        if self._device == "cpu" and not self.pads:
+            more = round_rows(num_tokens) - num_tokens
+            ids_T, positions_T = functional.pad(ids_T, (0, more)), functional.pad(positions_T, (0, more))
         attend = self._attention(lengths_B, padded_length)
         x_TH = functional.embedding(to_device(ids_T, self._device), self._words_VH)
         x_TH = self._embedding_norm(x_TH + self._positions_PH.index_select(0, to_device(positions_T, self._device)))
         for layer in self._layers:
             attended_TH = attend(layer.query_key_value(x_TH))
-            x_TH = layer.attention_norm(layer.attention_output(attended_TH).add_(x_TH))
-            x_TH = layer.output_norm(layer.output(layer.intermediate(x_TH)).add_(x_TH))
-        return x_TH
+            x_TH = layer.attention_norm(layer.attention_output.plus(attended_TH, x_TH))
+            x_TH = layer.output_norm(layer.output.plus(layer.intermediate(x_TH), x_TH))
+        return x_TH[:num_tokens]
 
     def _attention(self, lengths_B: Tensor, padded_length: int) -> Attend:
         if self._has_varlen:

@@ -25,6 +25,15 @@ def _packs(dtype: torch.dtype) -> bool:
     return True
 
 
+def round_rows(num_rows: int) -> int:
+    """Return `num_rows` rounded up to one of few row counts, at most a thirty-second more (and to a multiple of 8).
+
+    oneDNN compiles a kernel for each number of rows, which takes longer than several products.
+    """
+    step = max(8, (1 << num_rows.bit_length()) // 64)
+    return -(-num_rows // step) * step
+
+
 class FixedLinear:
     """`x_TK -> x_TK @ weight_NK.T + bias_N`, then exact (erf) GELU where `gelu` is set; for inference only."""
 
@@ -37,6 +46,13 @@ class FixedLinear:
         self._weight = (
             torch.ops.mkldnn._reorder_linear_weight(weight_NK.contiguous(), None) if self._is_packed else weight_NK
         )
+
+    def plus(self, x_TK: Tensor, rest_TN: Tensor) -> Tensor:
+        """Multiply as `__call__` does and add `rest_TN`, of the result's shape, which may be overwritten with it."""
+        if self._is_packed and not self._gelu:
+            result: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x_TK, rest_TN, self._weight, self._bias_N, "add")
+            return result
+        return self(x_TK).add_(rest_TN)
 
     def __call__(self, x_TK: Tensor) -> Tensor:
         """Multiply rows of shape (T, K) of the weight's dtype and device; the result has shape (T, N)."""
