@@ -1,6 +1,6 @@
 """Entity tagging: a BIO tag for every word of a text (or character), read off the word's first token."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ from recsys_batch.rules.span_metrics import OUTSIDE, macro_f1, micro_scores, sco
 from recsys_batch.training.examples import TaggedTexts, index_labels
 from recsys_batch.training.task import TaskBatch
 from recsys_batch.training.text_sets import batches_by_length, evaluating
+
+Augment = Callable[[str, np.random.Generator], str]
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,13 @@ class TaggingTask:
         name: str = "tagging",
         dropout: float = 0.1,
         balanced: bool = False,
+        augment: Augment | None = None,
         seed: int = 0,
     ) -> None:
         """Tokenize the examples; `names` are the tags (by default those of the training examples).
 
-        `balanced` weighs every tag by the inverse of its frequency. Raises LabelOutOfRangeError for a tag that is none
+        `balanced` weighs every tag by the inverse of its frequency. `augment` changes a training word, by the batch's
+        generator; its tag stays. Raises LabelOutOfRangeError for a tag that is none
         of `names`.
         """
         self.name = name
@@ -62,6 +66,8 @@ class TaggingTask:
         self.network = network
         self.head = ClassHead(network.dim, len(self.names), dropout, seed)
         self.module = nn.ModuleDict({"encoder": network, "head": self.head})
+        self._augment = augment
+        self._words = train.words
         self._tokenizer = WordTokenizer(network.folder, network.max_tokens)
         self._tokens = self._tokenizer.word_ids(train.words)
         self._labels = [index_labels(f"{name}: tag of a word", tags, self.names) for tags in train.tags]
@@ -81,9 +87,12 @@ class TaggingTask:
     def start_epoch(self, epoch: int) -> None:
         """Nothing to prepare."""
 
-    def make_batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> TaskBatch:  # noqa: ARG002
+    def make_batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> TaskBatch:
         """Return the texts of these positions and the tags of their words."""
         chosen = [self._tokens[index] for index in indices]
+        if self._augment is not None:
+            change = self._augment
+            chosen = self._tokenizer.word_ids([[change(word, rng) for word in self._words[row]] for row in indices])
         text = self.network.collate([tokens.ids or [self.network.pad_id] for tokens in chosen])
         has_token = [tokens.first_token_W >= 0 for tokens in chosen]
         row_T = np.repeat(np.arange(len(chosen)), [int(found.sum()) for found in has_token])
