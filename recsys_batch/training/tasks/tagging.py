@@ -28,6 +28,7 @@ class TaggingInputs:
     row_T: Tensor
     token_T: Tensor
     labels_T: Tensor
+    weights_T: Tensor | None = None
 
 
 def tag_names(tags: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -67,7 +68,7 @@ class TaggingTask:
         self.head = ClassHead(network.dim, len(self.names), dropout, seed)
         self.module = nn.ModuleDict({"encoder": network, "head": self.head})
         self._augment = augment
-        self._words = train.words
+        self._words, self._weights = train.words, train.weights
         self._tokenizer = WordTokenizer(network.folder, network.max_tokens)
         self._tokens = self._tokenizer.word_ids(train.words)
         self._labels = [index_labels(f"{name}: tag of a word", tags, self.names) for tags in train.tags]
@@ -98,7 +99,8 @@ class TaggingTask:
         row_T = np.repeat(np.arange(len(chosen)), [int(found.sum()) for found in has_token])
         token_T = [tokens.first_token_W[found] for tokens, found in zip(chosen, has_token, strict=True)]
         labels_T = [self._labels[index][found] for index, found in zip(indices, has_token, strict=True)]
-        inputs = TaggingInputs(text, torch.from_numpy(row_T), _join(token_T), _join(labels_T))
+        weights_T = torch.from_numpy(self._weights[indices][row_T]) if self._weights is not None else None
+        inputs = TaggingInputs(text, torch.from_numpy(row_T), _join(token_T), _join(labels_T), weights_T)
         return TaskBatch(inputs, float(len(row_T)), text.num_tokens)
 
     def outputs(self, batch: TaskBatch) -> Tensor:
@@ -110,9 +112,11 @@ class TaggingTask:
         return logits_TC
 
     def loss(self, outputs: Tensor, batch: TaskBatch) -> Tensor:
-        """Return the cross-entropy, summed over the words."""
+        """Return the weighted cross-entropy, summed over the words."""
+        inputs: TaggingInputs = batch.inputs
         weights_C = self._weights_C.to(outputs.device) if self._weights_C is not None else None
-        return cross_entropy_sum(outputs, batch.inputs.labels_T.to(outputs.device), weights_C)
+        weights_T = inputs.weights_T.to(outputs.device) if inputs.weights_T is not None else None
+        return cross_entropy_sum(outputs, inputs.labels_T.to(outputs.device), weights_C, weights_T)
 
     def divergence(self, first: Tensor, second: Tensor, batch: TaskBatch) -> Tensor:  # noqa: ARG002
         """Return the symmetric divergence, summed over the words."""
