@@ -52,8 +52,7 @@ def main() -> None:
             runs[key] = {
                 "key": key, "task": task, "variant": name, "seed": seed, **outcome.figures, "cases": outcome.cases,
             }  # fmt: skip
-            with file.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(runs[key]) + "\n")
+            append_run(file, runs[key])
         print(
             json.dumps({field: value for field, value in runs[key].items() if field not in ("key", "cases")}),
             flush=True,
@@ -64,7 +63,7 @@ def main() -> None:
 
 
 def read_runs(file: Path) -> dict[str, Run]:
-    """Return the runs of the file by their key; a last line that a kill cut off is passed over."""
+    """Return the runs of the file by their key; a line that a kill cut off is passed over."""
     runs: dict[str, Run] = {}
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         try:
@@ -73,6 +72,13 @@ def read_runs(file: Path) -> dict[str, Run]:
             continue
         runs[run["key"]] = run
     return runs
+
+
+def append_run(file: Path, run: Run) -> None:
+    """Add a run to the file, on a line of its own whatever a kill left at the end."""
+    is_torn = file.is_file() and not file.read_bytes().endswith(b"\n")
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(("\n" if is_torn else "") + json.dumps(run) + "\n")
 
 
 def print_table(task: str, runs: list[Run]) -> None:
