@@ -42,6 +42,9 @@ setup(
         "gpu": ["nvidia-ml-py>=12.0"],
         "cpu": ["openvino>=2025.0"],
         "train": ["optuna>=4.0", "peft>=0.17", "tensorboard>=2.18"],
+        # The whole of mlflow excludes pyarrow 26; its tracking client with the database it writes to is enough here.
+        "mlflow": ["alembic>=1.13", "mlflow-skinny>=3.17", "sqlalchemy>=2.0"],
+        "wandb": ["wandb>=0.31"],
         "report": ["matplotlib>=3.9"],
         "dev": [
             "faiss-cpu>=1.12",

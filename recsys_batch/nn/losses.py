@@ -5,9 +5,14 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def cross_entropy_sum(logits_BC: Tensor, labels_B: Tensor, weights_C: Tensor | None = None) -> Tensor:
-    """Return the sum of -weight(label) * log softmax(logits)[label]; weight 1 where none are given."""
-    return functional.cross_entropy(logits_BC.float(), labels_B, weights_C, reduction="sum")
+def cross_entropy_sum(
+    logits_BC: Tensor, labels_B: Tensor, weights_C: Tensor | None = None, weights_B: Tensor | None = None
+) -> Tensor:
+    """Return the sum of -weight(label) * weight(example) * log softmax(logits)[label]; weights 1 where not given."""
+    if weights_B is None:
+        return functional.cross_entropy(logits_BC.float(), labels_B, weights_C, reduction="sum")
+    terms_B = functional.cross_entropy(logits_BC.float(), labels_B, weights_C, reduction="none")
+    return (terms_B * weights_B.float()).sum()
 
 
 def squared_error_sum(predictions_B: Tensor, targets_B: Tensor) -> Tensor:

@@ -48,16 +48,25 @@ def index_labels(column: str, labels: Sequence[str], known: Sequence[str]) -> ND
     return np.array([place[label] for label in labels], dtype=np.int64)
 
 
+def _check_weights(weights: NDArray[np.float64] | None, count: int) -> None:
+    if weights is not None:
+        check_lengths(examples=range(count), weights=weights)
+        check_range("weight", weights, np.finfo(np.float64).tiny, np.finfo(np.float64).max)
+
+
 @dataclass(frozen=True)
 class LabeledTexts:
     """Texts of one class each."""
 
     texts: Sequence[str]
     labels: Sequence[str]
+    weights: NDArray[np.float64] | None = None
+    """How much each counts in the loss; 1 where none are given."""
 
     def __post_init__(self) -> None:
-        """Refuse columns of different lengths."""
+        """Refuse columns of different lengths, weights that are not above 0."""
         check_lengths(texts=self.texts, labels=self.labels)
+        _check_weights(self.weights, len(self.texts))
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -104,7 +113,7 @@ class Clicks:
         assert left is not None  # one of them is there  # noqa: S101
         check_lengths(items=self.items, labels=self.labels, weights=self.weights, left=left)
         check_range("label", self.labels.astype(np.float64), 0, 1)
-        check_range("weight", self.weights, np.finfo(np.float64).tiny, np.finfo(np.float64).max)
+        _check_weights(self.weights, len(self.items))
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -117,10 +126,13 @@ class TaggedTexts:
 
     words: Sequence[Sequence[str]]
     tags: Sequence[Sequence[str]]
+    weights: NDArray[np.float64] | None = None
+    """How much the words of each text count in the loss; 1 where none are given."""
 
     def __post_init__(self) -> None:
-        """Refuse texts whose words and tags do not go together."""
+        """Refuse texts whose words and tags do not go together, weights that are not above 0."""
         check_lengths(words=self.words, tags=self.tags)
+        _check_weights(self.weights, len(self.words))
         for position, (words, tags) in enumerate(zip(self.words, self.tags, strict=True)):
             if len(words) != len(tags):
                 raise ExamplesMismatchError(f"example {position} has {len(words)} words and {len(tags)} tags")

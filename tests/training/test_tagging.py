@@ -125,3 +125,20 @@ def test_unknown_tags_are_refused(tiny_network: Networks) -> None:
 def test_words_and_tags_go_together() -> None:
     with pytest.raises(ExamplesMismatchError, match="example 1 has 2 words and 1 tags"):
         TaggedTexts([["red"], ["red", "mug"]], [["O"], ["O"]])
+
+
+def test_words_change_and_their_tags_stay(tiny_network: Networks) -> None:
+    def change(word: str, rng: np.random.Generator) -> str:
+        return {"red": "blue", "mug": ""}.get(word, word) if rng.random() < 2 else word
+
+    task = TaggingTask(tiny_network(), ENGLISH, augment=change)
+    batch = task.make_batch(np.array([0, 2]), np.random.default_rng(0))
+    # [CLS] blue runn ##ing shoes [SEP], and [CLS] blue [SEP]: the mug has no token left, and is not learned from.
+    plain = TaggingTask(tiny_network(), TaggedTexts([["blue", "running", "shoes"], ["blue"]], [["O"] * 3, ["O"]]))
+    expected = plain.make_batch(np.array([0, 1]), np.random.default_rng(0))
+    assert torch.equal(batch.inputs.text.ids_BL, expected.inputs.text.ids_BL)
+    assert batch.inputs.token_T.tolist() == [1, 2, 4, 1]
+    assert [task.names[label] for label in batch.inputs.labels_T] == ["B-color", "B-item", "I-item", "B-color"]
+    assert batch.count == 4
+    untouched = TaggingTask(tiny_network(), ENGLISH).make_batch(np.array([0, 2]), np.random.default_rng(0))
+    assert untouched.count == 5

@@ -23,6 +23,7 @@ class ClassInputs:
 
     text: TextBatch
     labels_B: Tensor
+    weights_B: Tensor | None = None
 
 
 class ClassificationTask:
@@ -52,6 +53,7 @@ class ClassificationTask:
         self.module = nn.ModuleDict({"encoder": network, "head": self.head})
         self._texts = TextSet(network, train.texts)
         self._labels = torch.from_numpy(index_labels(f"{name}: label", train.labels, self.classes))
+        self._weights = torch.from_numpy(train.weights) if train.weights is not None else None
         self._weights_C = balanced_class_weights(self._labels, len(self.classes)) if balanced else None
         self._held_out = TextSet(network, held_out.texts) if held_out is not None else None
         held_out_labels = held_out.labels if held_out is not None else ()
@@ -66,8 +68,9 @@ class ClassificationTask:
 
     def make_batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> TaskBatch:  # noqa: ARG002
         """Return the texts of these positions and their labels."""
-        text = self._texts.batch(indices)
-        return TaskBatch(ClassInputs(text, self._labels[torch.from_numpy(indices)]), len(indices), text.num_tokens)
+        text, chosen = self._texts.batch(indices), torch.from_numpy(indices)
+        weights_B = self._weights[chosen] if self._weights is not None else None
+        return TaskBatch(ClassInputs(text, self._labels[chosen], weights_B), len(indices), text.num_tokens)
 
     def outputs(self, batch: TaskBatch) -> Tensor:
         """Return the logits (B, C)."""
@@ -75,9 +78,11 @@ class ClassificationTask:
         return logits_BC
 
     def loss(self, outputs: Tensor, batch: TaskBatch) -> Tensor:
-        """Return the cross-entropy, summed over the texts."""
+        """Return the weighted cross-entropy, summed over the texts."""
+        inputs: ClassInputs = batch.inputs
         weights_C = self._weights_C.to(outputs.device) if self._weights_C is not None else None
-        return cross_entropy_sum(outputs, batch.inputs.labels_B.to(outputs.device), weights_C)
+        weights_B = inputs.weights_B.to(outputs.device) if inputs.weights_B is not None else None
+        return cross_entropy_sum(outputs, inputs.labels_B.to(outputs.device), weights_C, weights_B)
 
     def divergence(self, first: Tensor, second: Tensor, batch: TaskBatch) -> Tensor:  # noqa: ARG002
         """Return the symmetric divergence, summed over the texts."""

@@ -1,6 +1,6 @@
 """Entity tagging: a BIO tag for every word of a text (or character), read off the word's first token."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from recsys_batch.training.examples import TaggedTexts, index_labels
 from recsys_batch.training.task import TaskBatch
 from recsys_batch.training.text_sets import batches_by_length, evaluating
 
+Augment = Callable[[str, np.random.Generator], str]
+
 
 @dataclass(frozen=True)
 class TaggingInputs:
@@ -26,6 +28,7 @@ class TaggingInputs:
     row_T: Tensor
     token_T: Tensor
     labels_T: Tensor
+    weights_T: Tensor | None = None
 
 
 def tag_names(tags: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -50,11 +53,13 @@ class TaggingTask:
         name: str = "tagging",
         dropout: float = 0.1,
         balanced: bool = False,
+        augment: Augment | None = None,
         seed: int = 0,
     ) -> None:
         """Tokenize the examples; `names` are the tags (by default those of the training examples).
 
-        `balanced` weighs every tag by the inverse of its frequency. Raises LabelOutOfRangeError for a tag that is none
+        `balanced` weighs every tag by the inverse of its frequency. `augment` changes a training word, by the batch's
+        generator; its tag stays. Raises LabelOutOfRangeError for a tag that is none
         of `names`.
         """
         self.name = name
@@ -62,6 +67,8 @@ class TaggingTask:
         self.network = network
         self.head = ClassHead(network.dim, len(self.names), dropout, seed)
         self.module = nn.ModuleDict({"encoder": network, "head": self.head})
+        self._augment = augment
+        self._words, self._weights = train.words, train.weights
         self._tokenizer = WordTokenizer(network.folder, network.max_tokens)
         self._tokens = self._tokenizer.word_ids(train.words)
         self._labels = [index_labels(f"{name}: tag of a word", tags, self.names) for tags in train.tags]
@@ -81,15 +88,19 @@ class TaggingTask:
     def start_epoch(self, epoch: int) -> None:
         """Nothing to prepare."""
 
-    def make_batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> TaskBatch:  # noqa: ARG002
+    def make_batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> TaskBatch:
         """Return the texts of these positions and the tags of their words."""
         chosen = [self._tokens[index] for index in indices]
+        if self._augment is not None:
+            change = self._augment
+            chosen = self._tokenizer.word_ids([[change(word, rng) for word in self._words[row]] for row in indices])
         text = self.network.collate([tokens.ids or [self.network.pad_id] for tokens in chosen])
         has_token = [tokens.first_token_W >= 0 for tokens in chosen]
         row_T = np.repeat(np.arange(len(chosen)), [int(found.sum()) for found in has_token])
         token_T = [tokens.first_token_W[found] for tokens, found in zip(chosen, has_token, strict=True)]
         labels_T = [self._labels[index][found] for index, found in zip(indices, has_token, strict=True)]
-        inputs = TaggingInputs(text, torch.from_numpy(row_T), _join(token_T), _join(labels_T))
+        weights_T = torch.from_numpy(self._weights[indices][row_T]) if self._weights is not None else None
+        inputs = TaggingInputs(text, torch.from_numpy(row_T), _join(token_T), _join(labels_T), weights_T)
         return TaskBatch(inputs, float(len(row_T)), text.num_tokens)
 
     def outputs(self, batch: TaskBatch) -> Tensor:
@@ -101,9 +112,11 @@ class TaggingTask:
         return logits_TC
 
     def loss(self, outputs: Tensor, batch: TaskBatch) -> Tensor:
-        """Return the cross-entropy, summed over the words."""
+        """Return the weighted cross-entropy, summed over the words."""
+        inputs: TaggingInputs = batch.inputs
         weights_C = self._weights_C.to(outputs.device) if self._weights_C is not None else None
-        return cross_entropy_sum(outputs, batch.inputs.labels_T.to(outputs.device), weights_C)
+        weights_T = inputs.weights_T.to(outputs.device) if inputs.weights_T is not None else None
+        return cross_entropy_sum(outputs, inputs.labels_T.to(outputs.device), weights_C, weights_T)
 
     def divergence(self, first: Tensor, second: Tensor, batch: TaskBatch) -> Tensor:  # noqa: ARG002
         """Return the symmetric divergence, summed over the words."""
