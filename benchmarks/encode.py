@@ -150,7 +150,10 @@ def make_sides(options: argparse.Namespace, texts: list[str]) -> dict[str, Side]
     sides = {f"peer {best}": Side(partial(encode_with_peer, best))}
     for contestant in options.contestants:
         backend, dtype = contestant.split(":")
-        settings = EncoderSettings(options.model, max_tokens=options.max_tokens, dtype=dtype, backend=backend)
+        # No cosine is too low to be measured.
+        settings = EncoderSettings(
+            options.model, max_tokens=options.max_tokens, dtype=dtype, backend=backend, min_cosine=0
+        )
         encoder = Encoder.load(settings, path, options.device)
         encoder.encode_documents(sample)
         encoder.stats = EncoderStats()

@@ -137,6 +137,7 @@ def find_encoder(config: Config) -> tuple[EncoderSettings, str]:
         dimensions=block.dimensions,
         dtype=block.dtype,
         backend=block.backend,
+        min_cosine=block.min_cosine,
         query_prefix=block.query_prefix,
         document_prefix=block.document_prefix,
     )

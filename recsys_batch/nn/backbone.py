@@ -132,16 +132,18 @@ def _count_positions(config: Any) -> int:
 
 
 def load_backbone(path: Path, device: str, dtype: torch.dtype, backend: str = "torch") -> Backbone:
-    """Load the network in directory `path` onto `device`; `backend` is `torch` or `openvino`.
+    """Load the network in directory `path` onto `device`; `backend` is one of `settings.BackendName`.
 
-    Raises ModelFilesError where files are missing, truncated or unsafe, or the network cannot be built from them, and
-    ConfigError where the backend cannot be had.
+    Raises ModelFilesError where files are missing, truncated or unsafe, or the network cannot be built from them,
+    ConfigError where the backend cannot be had, and ValueError for one that is unknown.
     """
     check_model_files(path)
-    if backend == "openvino":
+    if backend in ("openvino", "openvino_int8"):
         from recsys_batch.nn.openvino_backbone import OpenVinoTransformer
 
-        return OpenVinoTransformer(path, device, dtype)
+        return OpenVinoTransformer(path, device, dtype, int8=backend == "openvino_int8")
+    if backend != "torch":
+        raise ValueError(f"backend must be torch, openvino or openvino_int8, not {backend!r}")
     config = read_json(path / "config.json")
     if not bert.supports(config):
         return PaddedTransformer(path, device, dtype)

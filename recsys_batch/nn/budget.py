@@ -23,6 +23,8 @@ def choose_budget(configured: int, device: str, dtype: torch.dtype, width: int) 
         return min(configured, fits) if configured else fits
     if configured:
         return configured
+    # What an earlier model of this process has freed still lies in torch's cache, and would not count as free.
+    torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(device)
     # Other processes of the same share may not have taken theirs yet.
     share = torch.cuda.get_per_process_memory_fraction(device)

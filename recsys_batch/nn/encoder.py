@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,12 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recsys_batch.nn.agreement import Agreement, measure_agreement
 from recsys_batch.nn.backbone import Backbone, load_backbone
 from recsys_batch.nn.batching import Batch, halve, length_ladder, plan_batches
 from recsys_batch.nn.budget import choose_budget, name_device
 from recsys_batch.nn.ceilings import CeilingFile
 from recsys_batch.nn.dtypes import DTYPES
-from recsys_batch.nn.failures import describe, is_isolatable, is_out_of_memory
+from recsys_batch.nn.encoded import Encoded, Window
+from recsys_batch.nn.failures import describe, is_isolatable, is_out_of_memory, let_go
 from recsys_batch.nn.flops import measure_gemm_rate
 from recsys_batch.nn.models import resolve_model
 from recsys_batch.nn.pooling import pool
@@ -37,26 +39,6 @@ from recsys_batch.nn.tokenizing import Tokenizer
 __all__ = ["Encoded", "Encoder", "EncoderSettings", "EncoderStats"]
 
 _TOO_FEW_TO_BLAME_THE_MODEL = 3
-
-
-@dataclass
-class Encoded:
-    """One row a text: its vector, or why it has none (then the vector is NaN)."""
-
-    vectors_ND: NDArray[np.float32]
-    reasons: dict[int, str] = field(default_factory=dict)
-
-
-@dataclass
-class _Window:
-    """Texts on their way through the network: `rows[i]` is where text i's vector goes."""
-
-    encoded: Encoded
-    rows: NDArray[np.int64]
-    ids: list[list[int]]
-    lengths_N: NDArray[np.int64]
-    pending: list[tuple[NDArray[np.int64], Tensor]] = field(default_factory=list)
-    errors: dict[int, BaseException] = field(default_factory=dict)
 
 
 class Encoder:
@@ -87,6 +69,11 @@ class Encoder:
         self._ceilings = CeilingFile(cache_folder, f"{self.fingerprint} {name_device(device)} {settings.dtype}")
         budget = choose_budget(settings.token_budget, device, self._dtype, self._backbone.dim)
         self._budget = min(budget, self._ceilings.read() or budget)
+        self.agreement: Agreement | None = None
+        """How near int8 vectors are to float32's; None for other backends."""
+        if settings.backend == "openvino_int8":
+            self.agreement = self._compare_with_float32()
+            self.agreement.require(settings)
 
     @classmethod
     def load(
@@ -102,7 +89,8 @@ class Encoder:
         `num_threads` sets torch's threads for the whole process; on the CPU the process's memory is set to be kept
         (`tune_process`). `cache_folder`, on this machine, keeps the largest safe batch from process to process.
 
-        Raises ModelNotFoundError, ModelFilesError, and ValueError where `max_tokens` exceeds the model's positions.
+        Raises ModelNotFoundError, ModelFilesError, ValueError where `max_tokens` exceeds the model's positions, and
+        CosineTooLowError where int8 vectors are farther from float32's than `min_cosine` allows.
         """
         if num_threads is not None:
             torch.set_num_threads(num_threads)
@@ -150,7 +138,7 @@ class Encoder:
         texts is a good size. Raises the error of the network where no text of a window gets through it.
         """
         with ThreadPoolExecutor(1, thread_name_prefix="tokenize") as ahead:
-            waiting: Future[_Window] | None = None
+            waiting: Future[Window] | None = None
             for texts in windows:
                 following = ahead.submit(self._tokenize, texts, prefix)
                 if waiting is not None:
@@ -164,7 +152,18 @@ class Encoder:
         num_threads = torch.get_num_threads() if self.device == "cpu" else 1
         return measure_gemm_rate(self._dtype, self.device, num_threads, tuple(self._backbone.linear_shapes))
 
-    def _tokenize(self, texts: Sequence[str | None], prefix: str) -> _Window:
+    def _compare_with_float32(self) -> Agreement:
+        exact = Encoder(replace(self.settings, backend="torch", dtype="float32"), self._path)
+
+        def encode(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
+            (encoded,) = encoder.encode_windows([texts], encoder.prefix("document"))
+            return encoded.vectors_ND
+
+        found = measure_agreement(partial(encode, self), partial(encode, exact))
+        self.stats = EncoderStats()
+        return found
+
+    def _tokenize(self, texts: Sequence[str | None], prefix: str) -> Window:
         encoded = Encoded(np.full((len(texts), self.dim), np.nan, dtype=np.float32))
         ids_by_row: dict[int, list[int]] = {}
 
@@ -190,9 +189,9 @@ class Encoder:
         rows = [row for row in given if ids_by_row.get(row)]
         ids = [ids_by_row[row] for row in rows]
         lengths_N = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
-        return _Window(encoded, np.array(rows, dtype=np.int64), ids, lengths_N)
+        return Window(encoded, np.array(rows, dtype=np.int64), ids, lengths_N)
 
-    def _forward(self, window: _Window) -> Encoded:
+    def _forward(self, window: Window) -> Encoded:
         started = time.perf_counter()
         batches = plan_batches(window.lengths_N, self._budget, self._ladder)
         num_threads = torch.get_num_threads() if self.device == "cpu" else 1
@@ -208,7 +207,7 @@ class Encoder:
         self.stats.seconds += time.perf_counter() - started
         return window.encoded
 
-    def _fill(self, window: _Window, batch: Batch) -> None:
+    def _fill(self, window: Window, batch: Batch) -> None:
         """Put the batch's vectors into their rows; halve the batch where it is over the budget or does not run."""
         num_texts = len(batch.indices)
         num_slots = num_texts * batch.padded_length
@@ -219,6 +218,7 @@ class Encoder:
             except Exception as error:
                 if not is_isolatable(error):
                     raise
+                let_go(error)
                 if is_out_of_memory(error):
                     self._remember_ceiling(num_slots)
                 if num_texts == 1:
@@ -229,7 +229,7 @@ class Encoder:
         for half in halve(batch):
             self._fill(window, half)
 
-    def _run(self, backbone: Backbone, window: _Window, batch: Batch) -> Tensor:
+    def _run(self, backbone: Backbone, window: Window, batch: Batch) -> Tensor:
         lengths_B = torch.from_numpy(window.lengths_N[batch.indices])
         ids_T = torch.from_numpy(np.concatenate([np.asarray(window.ids[i], dtype=np.int64) for i in batch.indices]))
         with torch.inference_mode():
@@ -242,7 +242,7 @@ class Encoder:
             self.stats.count_batch(int(ids_T.shape[0]), num_slots, backbone.pads, backbone.count_flops(lengths_B))
         return vectors_BD
 
-    def _keep(self, window: _Window, rows: NDArray[np.int64], vectors_BD: Tensor) -> None:
+    def _keep(self, window: Window, rows: NDArray[np.int64], vectors_BD: Tensor) -> None:
         """Copy vectors to their rows; from an accelerator without waiting, so that the next batch starts meanwhile."""
         if vectors_BD.device.type == "cpu":
             window.encoded.vectors_ND[rows] = vectors_BD.numpy()
@@ -251,7 +251,7 @@ class Encoder:
         host_BD.copy_(vectors_BD, non_blocking=True)
         window.pending.append((rows, host_BD))
 
-    def _collect(self, window: _Window) -> None:
+    def _collect(self, window: Window) -> None:
         if not window.pending:
             return
         torch.cuda.synchronize(self.device)
@@ -259,11 +259,11 @@ class Encoder:
             window.encoded.vectors_ND[rows] = host_BD.numpy()
         window.pending.clear()
 
-    def _retry_not_finite(self, window: _Window) -> None:
+    def _retry_not_finite(self, window: Window) -> None:
         """Encode once more in float32, each by itself, what came out as NaN, infinite or (to normalize) zero."""
         suspects = [i for i in self._spoiled(window) if int(window.rows[i]) not in window.errors]
         if suspects and self._dtype != torch.float32:
-            self._exact = self._exact or load_backbone(self._path, self.device, torch.float32)
+            self._exact = self._exact or self._load_exact()
             for alone in plan_batches(window.lengths_N[suspects], 1, self._ladder):
                 one = Batch(np.array(suspects)[alone.indices], alone.padded_length)
                 rows = window.rows[one.indices]
@@ -272,6 +272,7 @@ class Encoder:
                 except Exception as error:
                     if not is_isolatable(error):
                         raise
+                    let_go(error)
                     window.errors[int(rows[0])] = error
             self.stats.retried += len(suspects)
             self._collect(window)
@@ -282,7 +283,18 @@ class Encoder:
                 window.encoded.reasons[row] = "vector not finite"
                 window.encoded.vectors_ND[row] = np.nan
 
-    def _spoiled(self, window: _Window) -> list[int]:
+    def _load_exact(self) -> Backbone:
+        """Load the network in float32; onto the CPU where the device has no room for a second one."""
+        try:
+            return load_backbone(self._path, self.device, torch.float32)
+        except Exception as error:
+            if self.device == "cpu" or not is_out_of_memory(error):
+                raise
+            let_go(error)
+        torch.cuda.empty_cache()
+        return load_backbone(self._path, "cpu", torch.float32)
+
+    def _spoiled(self, window: Window) -> list[int]:
         vectors_ND = window.encoded.vectors_ND[window.rows]
         good_N = np.isfinite(vectors_ND).all(axis=1)
         if self.settings.normalize:

@@ -1,9 +1,19 @@
 """What an error of a forward pass means: too large a batch, a broken device, or a text that cannot be encoded."""
 
+import traceback
+
 import torch
 
 _MEMORY_SIGNS = ("out of memory", "can't allocate memory", "failed to allocate", "cublas_status_alloc_failed")
-_DEVICE_SIGNS = ("cuda error", "cublas error", "cudnn error", "device-side assert", "cublas_status_", "hip error")
+_DEVICE_SIGNS = (
+    "cuda error",
+    "cuda driver error",
+    "cublas error",
+    "cudnn error",
+    "device-side assert",
+    "cublas_status_",
+    "hip error",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -25,6 +35,18 @@ def is_isolatable(error: BaseException) -> bool:
     """Tell whether halving the batch can find the text at fault; a fast tokenizer's panic is not an `Exception`."""
     panicked = type(error).__name__ == "PanicException"
     return panicked or (isinstance(error, Exception) and not is_device_failure(error))
+
+
+def let_go(error: BaseException) -> None:
+    """Free what the functions that `error` passed through still hold.
+
+    A traceback keeps their local variables, and so the tensors of a failed forward pass: on an accelerator the very
+    memory that the next try needs.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__
 
 
 def describe(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recsys_batch.contracts.errors import ModelFilesError
+from recsys_batch.nn.attention import to_device
 from recsys_batch.nn.model_files import read_json
 
 PoolingName = Literal["mean", "cls", "last"]
@@ -67,8 +68,9 @@ def pool(hidden_TH: Tensor, lengths_B: Tensor, pooling: PoolingName) -> Tensor:
     """Return float32 vectors of shape (B, H) from token states (T, H) that lie text after text; lengths are
     positive.
     """
-    lengths_B = lengths_B.to(hidden_TH.device)
+    lengths_B = to_device(lengths_B, str(hidden_TH.device))
     if pooling == "mean":
-        return torch.segment_reduce(hidden_TH.float(), "mean", lengths=lengths_B)
+        # Checking the lengths (`unsafe=False`) would make the processor wait for the whole forward pass.
+        return torch.segment_reduce(hidden_TH.float(), "mean", lengths=lengths_B, unsafe=True)
     ends_B = lengths_B.cumsum(0)
     return hidden_TH.index_select(0, ends_B - lengths_B if pooling == "cls" else ends_B - 1).float()

@@ -11,8 +11,11 @@ from recsys_batch.nn.pooling import PoolingName, read_pooling
 from recsys_batch.nn.prompts import Kind, read_prompt
 
 _FINGERPRINT_VERSION = "encoder-2"
-# They change how much is run at once or where, never a vector; the model counts by its bytes, not by its name.
-_NO_PART_OF_A_VECTOR = ("model", "revision", "token_budget")
+# They change how much is run at once or where, or are checks, never a vector; the model counts by its bytes, not by its
+# name.
+_NO_PART_OF_A_VECTOR = ("model", "revision", "token_budget", "min_cosine")
+# How `openvino_int8` rounds (`int8_weights`, `openvino_backbone`): another way gives other vectors.
+_INT8_RECIPE = "weights 64, activations 32 in float32"
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 PoolingChoice = Literal["auto", "mean", "cls", "last"]
@@ -46,7 +49,10 @@ class EncoderSettings:
     document_prefix: str | None = None
     """Put before every document; None: the model's own, if it names one."""
     backend: BackendName = "torch"
-    """What runs the network; `openvino` needs the package of that name and a CPU."""
+    """What runs the network; `openvino` and `openvino_int8` need the package openvino and a CPU."""
+    min_cosine: float = 0.999
+    """Lowest cosine of `openvino_int8` with float32 over `sample_texts` that loading accepts; a check, no part of a
+    vector."""
 
     def __post_init__(self) -> None:
         """Resolve `auto`; raise ValueError for a value outside its range, naming field and value."""
@@ -55,6 +61,8 @@ class EncoderSettings:
                 f"max_tokens ({self.max_tokens}) must be at least 1, token_budget ({self.token_budget}) and dimensions "
                 f"({self.dimensions}) at least 0"
             )
+        if not 0 <= self.min_cosine <= 1:
+            raise ValueError(f"min_cosine must lie in 0..1, not {self.min_cosine}")
         for name, choices in (("dtype", DtypeName), ("pooling", PoolingChoice), ("backend", BackendName)):
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}")
@@ -72,12 +80,14 @@ class EncoderSettings:
     def fingerprint(self, path: Path) -> str:
         """Return a sha256 (64 hex digits) of everything that changes a vector, for the model files in directory `path`.
 
-        The model counts by its bytes, not by its name; `token_budget` does not count.
+        The model counts by its bytes, not by its name; `token_budget` and `min_cosine` do not count.
         """
         settings = {name: value for name, value in asdict(self).items() if name not in _NO_PART_OF_A_VECTOR}
         settings["pooling"] = self.pooling_of(path)
         settings["query_prefix"] = self.prefix("query", path)
         settings["document_prefix"] = self.prefix("document", path)
+        if self.backend == "openvino_int8":
+            settings["int8_recipe"] = _INT8_RECIPE
         parts = [
             _FINGERPRINT_VERSION,
             fingerprint_model(path),

@@ -59,7 +59,8 @@ def _encode(
     first = next(batches, None)
     if first is None:
         return
-    encoder = get_encoder(settings, device, current_task().cpus)
+    with ending_on_device_failure():
+        encoder = get_encoder(settings, device, current_task().cpus)
     prefixes = [encoder.prefix(kind) for kind in kinds]
     places: deque[list[IntArray]] = deque()
 

@@ -65,14 +65,15 @@ class EncodeTexts:
         first = next(given, None)
         if first is not None:
             loads_before = count_loads()
-            encoder = get_encoder(
-                self.settings,
-                self.device,
-                self.num_threads or current_task().cpus,
-                self.cache_folder,
-                self.cache_bytes,
-                self.gpu_share,
-            )
+            with ending_on_device_failure():
+                encoder = get_encoder(
+                    self.settings,
+                    self.device,
+                    self.num_threads or current_task().cpus,
+                    self.cache_folder,
+                    self.cache_bytes,
+                    self.gpu_share,
+                )
             counted = Counters(encoder, count_loads() - loads_before)
             prefix = encoder.prefix("query" if self.kind == "query" else "document")
             all_texts = (texts_of(window) for window in chain([first], given))

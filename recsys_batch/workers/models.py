@@ -103,12 +103,16 @@ def get_encoder(
     folder = Path(cache_folder) if cache_folder else None
     # An earlier task of this process may have had another number of cores.
     torch.set_num_threads(num_threads)
-    return _ENCODERS.get(
+    encoder = _ENCODERS.get(
         key,
         weight_bytes(settings, path),
         cache_bytes,
         lambda: Encoder.load(settings, path, place, num_threads, folder),
     )
+    # It may have been loaded for a task that asked less of it.
+    if encoder.agreement is not None:
+        encoder.agreement.require(settings)
+    return encoder
 
 
 def weight_bytes(settings: EncoderSettings, path: Path) -> int:

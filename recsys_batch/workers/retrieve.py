@@ -20,6 +20,7 @@ from recsys_batch.contracts.task import current_task
 from recsys_batch.nn.seen import SeenItems
 from recsys_batch.nn.topk import ItemBlock, exact_topk
 from recsys_batch.rules.blend import rank_order
+from recsys_batch.workers.encode import ending_on_device_failure
 from recsys_batch.workers.item_index import ItemIndex, read_item_index
 from recsys_batch.workers.models import choose_device
 from recsys_batch.workers.progress import ProgressFile
@@ -46,7 +47,9 @@ class RetrieveCandidates:
         torch.set_num_threads(self.num_threads or current_task().cpus)
         progress = ProgressFile(self.progress_folder)
         for window in windows(batches, self.config.profile_block):
-            yield self._retrieve(read_item_index(self.index_folder), window)
+            with ending_on_device_failure():
+                candidates = self._retrieve(read_item_index(self.index_folder), window)
+            yield candidates
             progress.advance(window.num_rows)
         progress.write()
 

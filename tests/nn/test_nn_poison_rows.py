@@ -1,9 +1,15 @@
 """What must never cost a batch: texts that look like nothing, and texts that break the tokenizer or the network."""
 
+import gc
+import importlib.util
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
+from recsys_batch.nn import encoder as encoder_module
+from recsys_batch.nn.backbone import load_backbone
 from recsys_batch.nn.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.failures import describe, is_device_failure, is_out_of_memory
 
@@ -36,17 +42,48 @@ POISON = {
 HALF_SETTINGS = EncoderSettings(MODEL, dtype="bfloat16")
 
 
-@pytest.fixture(params=["float32", "bfloat16"], scope="module")
+BACKENDS = {
+    "torch float32": {"dtype": "float32"},
+    "torch bfloat16": {"dtype": "bfloat16"},
+    "openvino float32": {"dtype": "float32", "backend": "openvino"},
+    "openvino bfloat16": {"dtype": "bfloat16", "backend": "openvino"},
+    "openvino int8 bfloat16": {"dtype": "bfloat16", "backend": "openvino_int8"},
+    "openvino int8 float32": {"dtype": "float32", "backend": "openvino_int8", "min_cosine": 0.99},
+}
+
+
+@pytest.fixture(params=list(BACKENDS), scope="module")
 def loaded(request, model_path):
-    return Encoder.load(EncoderSettings(MODEL, dtype=request.param), model_path)
+    if "openvino" in request.param and importlib.util.find_spec("openvino") is None:
+        pytest.skip("the extra `cpu` is not installed")
+    return Encoder.load(EncoderSettings(MODEL, **BACKENDS[request.param]), model_path)
 
 
-def test_every_text_of_the_table_gets_a_finite_unit_vector_and_changes_nobody_elses(loaded):
-    texts = [*GOOD, *POISON.values()]
-    (made,) = loaded.encode_windows([texts])
+@pytest.fixture(scope="module")
+def undisturbed(loaded):
+    return loaded.encode(GOOD)
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_a_poison_row_among_good_ones_has_a_finite_unit_vector_and_changes_nobody_elses(loaded, undisturbed, name):
+    (made,) = loaded.encode_windows([[*GOOD[:2], POISON[name], *GOOD[2:]]])
     assert made.reasons == {}
     np.testing.assert_allclose(np.linalg.norm(made.vectors_ND, axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(made.vectors_ND[: len(GOOD)], loaded.encode(GOOD), atol=0.01)
+    np.testing.assert_allclose(np.delete(made.vectors_ND, 2, axis=0), undisturbed, atol=0.01)
+
+
+@pytest.mark.parametrize("row", [None, 7, b"shirt"], ids=repr)
+def test_a_row_without_text_among_good_ones_has_a_reason_and_changes_nobody_elses(loaded, undisturbed, row):
+    (made,) = loaded.encode_windows([[*GOOD[:2], row, *GOOD[2:]]])
+    assert made.reasons == {2: "no text"}
+    assert np.isnan(made.vectors_ND[2]).all()
+    np.testing.assert_allclose(np.delete(made.vectors_ND, 2, axis=0), undisturbed, atol=0.01)
+
+
+def test_all_poison_rows_at_once_cost_no_good_row(loaded, undisturbed):
+    (made,) = loaded.encode_windows([[*POISON.values(), None, *GOOD]])
+    assert made.reasons == {len(POISON): "no text"}
+    np.testing.assert_allclose(made.vectors_ND[-len(GOOD) :], undisturbed, atol=0.01)
 
 
 def test_long_texts_are_cut_where_the_reference_cuts_them(encoder, model_path):
@@ -157,6 +194,44 @@ def test_what_is_not_finite_in_float32_either_has_a_reason(model_path):
     np.testing.assert_allclose(made.vectors_ND[[0, 2]], expected, atol=1e-5)
 
 
+def test_what_a_failed_pass_held_is_free_before_the_next_try(model_path):
+    held = []
+
+    def run_out(states_TH, hit_T):
+        assert all(reference() is None for reference in held)
+        activations = torch.zeros(8)
+        held.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    encoder = Encoder.load(EncoderSettings(MODEL), model_path)
+    Spoiled(encoder, "zebra", run_out)
+    gc.disable()  # nothing is to depend on when garbage happens to be collected
+    try:
+        made = [next(iter(encoder.encode_windows([["mug", "a zebra", "lamp", "zebra 2", "shirt"]]))) for _ in range(2)]
+    finally:
+        gc.enable()
+    assert [encoded.reasons for encoded in made] == [dict.fromkeys((1, 3), "OutOfMemoryError: CUDA out of memory")] * 2
+    assert len(held) >= 4
+
+
+def test_where_the_device_has_no_room_for_float32_too_the_retry_runs_on_the_cpu(encoder, model_path, monkeypatch):
+    asked = []
+
+    def load(path, device, dtype, backend="torch"):
+        asked.append(device)
+        if device != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return load_backbone(path, device, dtype, backend)
+
+    half = Encoder.load(HALF_SETTINGS, model_path)
+    Spoiled(half, "zebra", blank(float("nan")))
+    monkeypatch.setattr(encoder_module, "load_backbone", load)
+    half.device = "cuda:0"
+    (made,) = half.encode_windows([["mug", "a zebra", "lamp"]])
+    assert (made.reasons, asked) == ({}, ["cuda:0", "cpu"])
+    np.testing.assert_allclose(made.vectors_ND[1], encoder.encode(["a zebra"])[0], atol=1e-5)
+
+
 def test_where_no_text_gets_through_the_model_is_to_blame(model_path):
     encoder = Encoder.load(EncoderSettings(MODEL), model_path)
     Spoiled(encoder, "zebra", refuse)
@@ -183,6 +258,8 @@ def test_a_broken_device_is_nobodys_fault_and_not_bisected(model_path):
         (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), True, False),
         (RuntimeError("CUDA error: out of memory"), True, False),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True, False),
+        (RuntimeError("CUDA driver error: out of memory"), True, False),
+        (RuntimeError("CUDA driver error: an illegal instruction was encountered"), False, True),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False, True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False, True),
         (torch.AcceleratorError("device lost"), False, True),

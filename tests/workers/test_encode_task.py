@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -156,6 +156,24 @@ def test_a_broken_device_ends_the_process() -> None:
     assert done.returncode == encode.EXIT_DEVICE_FAILED
     assert "partition 0, attempt 0: the device failed (AcceleratorError: CUDA error: device-side assert" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_device_that_breaks_while_the_model_is_loaded_ends_the_process_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise torch.AcceleratorError("CUDA error: device lost")
+
+    def end(error: RuntimeError) -> NoReturn:
+        ended.append(str(error))
+        raise SystemExit
+
+    ended: list[str] = []
+    monkeypatch.setattr(encode, "get_encoder", fail)
+    monkeypatch.setattr(encode, "_end_process", end)
+    with pytest.raises(SystemExit):
+        list(make_task(tmp_path)(iter(as_table(LINES).to_batches())))
+    assert ended == ["CUDA error: device lost"]
 
 
 @pytest.mark.parametrize(

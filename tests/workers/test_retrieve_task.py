@@ -3,17 +3,20 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from recsys_batch.contracts.config import Content, Covisitation, Popularity, Retrieve
 from recsys_batch.contracts.schemas import PROFILES
+from recsys_batch.workers import encode
+from recsys_batch.workers import retrieve as retrieve_module
 from recsys_batch.workers.retrieve import RetrieveCandidates
 
 CONFIG = Retrieve(
@@ -241,3 +244,22 @@ def test_a_neighbor_of_no_strength_is_not_proposed(build: Any, tmp_path: Path, p
 def test_a_partition_without_rows_yields_nothing(build: Any, tmp_path: Path) -> None:
     # It does not even look for the index.
     assert retrieve(build, str(tmp_path / "nowhere"), [], CONFIG, str(tmp_path / "p"), cuts=[0]).num_rows == 0
+
+
+def test_a_broken_device_ends_the_process(
+    build: Any, shops: dict[int, tuple[Any, str]], progress: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    def end(error: RuntimeError) -> NoReturn:
+        ended.append(str(error))
+        raise SystemExit
+
+    ended: list[str] = []
+    monkeypatch.setattr(retrieve_module, "exact_topk", fail)
+    monkeypatch.setattr(encode, "_end_process", end)
+    shop, folder = shops[1]
+    with pytest.raises(SystemExit):
+        retrieve(build, folder, draw_profiles(1, shop.num_items, shop.vectors_ID.shape[1]), CONFIG, progress)
+    assert ended == ["CUDA error: an illegal memory access was encountered"]
