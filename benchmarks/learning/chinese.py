@@ -58,7 +58,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=4, help="passes over the corpus")
     parser.add_argument("--tagging-epochs", type=int, default=10)
     parser.add_argument("--adversarial", action="store_true", help="tag with perturbed embeddings too: twice the time")
-    parser.add_argument("--search-epochs", type=int, default=3)
+    parser.add_argument("--search-epochs", type=int, default=2)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--vocabulary", type=int, default=12_000)

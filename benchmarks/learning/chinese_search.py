@@ -27,7 +27,7 @@ FIRST = 10
 def search(model: Path, goods: Goods, options: argparse.Namespace) -> dict[str, Any]:
     """Tune on the pairs, encode with the tuned network's saved files, rank all goods for the test query."""
     words = WordSplitter.load(model.parent / "words.json")
-    made = make_pairs(goods, words, 200 if options.quick else 8_000, options.seed)
+    made = make_pairs(goods, words, 200 if options.quick else 6_000, options.seed)
     network = TextNetwork.load(model, options.max_tokens)
     negatives = Negatives(NegativeSettings(hard=2, depth=50, keep=10), made.pairs, len(goods.texts))
     task = RetrievalTask(

@@ -41,7 +41,7 @@ class PretrainTokenizer(Block):
 
     kind: Literal["auto", "wordpiece", "unigram"] = "auto"
     """`auto`: WordPiece for `bert`, Unigram for `gpt` and `t5`, which needs its sentinels."""
-    vocab_size: int = Field(12_000, ge=200)
+    vocab_size: int = Field(12_000, ge=100)
     """Special tokens included. The corpus must have so many pieces."""
     min_frequency: int = Field(2, ge=1)
     """`wordpiece`: rarer pieces are not joined."""

@@ -4,6 +4,7 @@ The encoder is a `TextNetwork` and shares its weights with the whole: other task
 writes loads as an encoder (`nn.Encoder`, `TextNetwork.load`), and again as a language model, head included.
 """
 
+import copy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,7 +111,7 @@ def _encoder_of(whole: Any) -> nn.Module:
         if name is None:
             raise ConfigError(f"a {whole.config.model_type} encoder-decoder cannot be taken apart; use a T5")
         with torch.device("meta"):
-            half = getattr(transformers, name)(whole.config)
+            half = getattr(transformers, name)(copy.deepcopy(whole.config))  # it marks its config as an encoder's
         half.shared, half.encoder = whole.shared, whole.encoder
         return half  # type: ignore[no-any-return]
     encoder: nn.Module = whole.base_model

@@ -80,6 +80,6 @@ def _build(shape: Architecture, tokenizer: tokenizers.Tokenizer) -> Any:
             dropout_rate=shape.dropout,
             pad_token_id=pad,
             eos_token_id=special_id(tokenizer, "eos"),
-            decoder_start_token_id=pad,
+            decoder_start_token_id=pad,  # type: ignore[call-arg] # kept, though no declared field
         )
     )

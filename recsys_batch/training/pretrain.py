@@ -150,8 +150,8 @@ def _make_objectives(
         elif objective == "causal":
             tasks.append(CausalLanguageTask(model, corpus.train, held_out))
         else:
-            cut = {"share": masking.share, "mean_span": masking.mean_span}
-            tasks.append(SpanDenoisingTask(model, corpus.train, held_out, **cut, seed=seed))
+            share, span = masking.share, masking.mean_span
+            tasks.append(SpanDenoisingTask(model, corpus.train, held_out, share=share, mean_span=span, seed=seed))
     network = model.network if model is not None else TextNetwork.load(begin, settings.max_tokens)
     if "simcse" in settings.objectives:
         tasks.append(SimCseTask(network, corpus.train, held_out, temperature=settings.temperature, seed=seed))

@@ -57,7 +57,10 @@ def test_hidden_tokens_become_mask_random_or_themselves() -> None:
 
 
 @given(
-    num=st.integers(2, 80), share=st.floats(0.01, 0.9), mean=st.floats(1, 6), most=st.integers(1, 100),
+    num=st.integers(2, 80),
+    share=st.floats(0.01, 0.9),
+    mean=st.floats(1, 6),
+    most=st.integers(1, 100),
     seed=st.integers(0, 99),
 )
 def test_spans_put_back_give_the_text(num: int, share: float, mean: float, most: int, seed: int) -> None:

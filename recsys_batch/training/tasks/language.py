@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from recsys_batch.nn.language_model import LanguageModel
 from recsys_batch.nn.losses import cross_entropy_sum, symmetric_divergence_sum
@@ -42,7 +42,8 @@ class LanguageTask:
     def __init__(self, model: LanguageModel, name: str) -> None:
         """Learn with a language model; other tasks may train its encoder too."""
         self.name = name
-        self.module = model
+        self.model = model
+        self.module: nn.Module = model
         self._held_out: list[TaskBatch] = []
 
     def start_epoch(self, epoch: int) -> None:
@@ -50,12 +51,12 @@ class LanguageTask:
 
     def outputs(self, batch: TaskBatch) -> Tensor:
         """Return the logits (T, V) of the tokens asked for."""
-        network = self.module.network
+        network = self.model.network
         states = [
             network.states(part.text)[part.row_T.to(network.device), part.token_T.to(network.device)]
             for part in batch.inputs.parts
         ]
-        return self.module.token_logits(torch.cat(states))
+        return self.model.token_logits(torch.cat(states))
 
     def loss(self, outputs: Tensor, batch: TaskBatch) -> Tensor:
         """Return the cross-entropy, summed over the tokens asked for."""
@@ -81,7 +82,7 @@ class LanguageTask:
     def token_batch(self, examples: Sequence[TokenExample]) -> TaskBatch:
         """Return examples as a batch, short ones first."""
         ordered = [examples[place] for place in order_by_length([example.ids_L for example in examples])]
-        network = self.module.network
+        network = self.model.network
         parts = split_parts(
             [example.ids_L for example in ordered],
             [example.places for example in ordered],

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys_batch.nn.contrastive import info_nce, softmax_divergence
@@ -33,7 +33,8 @@ class SimCseTask:
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, not {temperature}")
         self.name = name
-        self.module = network
+        self.network = network
+        self.module: nn.Module = network
         self.temperature = temperature
         self._texts = TextSet(network, train)
         self._held_out = TextSet(network, list(dict.fromkeys(held_out)))
@@ -52,7 +53,7 @@ class SimCseTask:
 
     def outputs(self, batch: TaskBatch) -> Tensor:
         """Return cosines (B, B) between the first and the second pass; they differ by dropout."""
-        first_BH, second_BH = (embed_by_length(self.module, batch.inputs) for _ in range(2))
+        first_BH, second_BH = (embed_by_length(self.network, batch.inputs) for _ in range(2))
         with torch.autocast(first_BH.device.type, enabled=False):
             return first_BH.float() @ second_BH.float().T
 
@@ -71,7 +72,7 @@ class SimCseTask:
         if len(self._held_out) < 2:
             return {}
         total, count = 0.0, 0.0
-        devices = [self.module.device] if self.module.device.type == "cuda" else []
+        devices = [self.network.device] if self.network.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), evaluating(self.module):
             torch.manual_seed(self._seed)
             self.module.train()

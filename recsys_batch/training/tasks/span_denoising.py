@@ -58,8 +58,8 @@ class SpanDenoisingTask(LanguageTask):
         self._share, self._mean_span = share, mean_span
         network = model.network
         tokenizer = load_tokenizer(network.folder)
-        self._eos_id = special_id(tokenizer, "eos")
         self._sentinels = _find_sentinels(tokenizer, network.folder)
+        self._eos_id = special_id(tokenizer, "eos")
         self._tokenizer = PieceTokenizer(network.folder, network.max_tokens)
         self._train = self._read(train)
         rng = np.random.default_rng(derive_seed(seed, "held out", name))
@@ -79,8 +79,8 @@ class SpanDenoisingTask(LanguageTask):
     def outputs(self, batch: TaskBatch) -> Tensor:
         """Return the logits (T, V) of the target tokens, text after text."""
         inputs: DenoisingInputs = batch.inputs
-        whole: Any = self.module.whole
-        device = self.module.network.device
+        whole: Any = self.model.whole
+        device = self.model.network.device
         mask_BL, told_BL = inputs.text.mask_BL.to(device), inputs.targets.mask_BL.to(device)
         # The decoder reads what it has written so far: the targets, moved on by one place.
         labels_BL = inputs.targets.ids_BL.to(device)
@@ -103,7 +103,7 @@ class SpanDenoisingTask(LanguageTask):
         return [row for row in rows if len(row) > 1]
 
     def _unknown_id(self) -> int:
-        found = load_tokenizer(self.module.network.folder).token_to_id("<unk>")
+        found = load_tokenizer(self.model.network.folder).token_to_id("<unk>")
         return -1 if found is None else int(found)
 
     def _cut(self, row: Ids, rng: np.random.Generator) -> tuple[Ids, Ids]:
@@ -112,7 +112,7 @@ class SpanDenoisingTask(LanguageTask):
 
     def _batch(self, rows: Sequence[tuple[Ids, Ids]]) -> TaskBatch:
         rows = [rows[place] for place in order_by_length([text for text, _ in rows])]
-        pad_id = self.module.network.pad_id
+        pad_id = self.model.network.pad_id
         text, targets = pad_batch([t for t, _ in rows], pad_id), pad_batch([t for _, t in rows], pad_id)
         num_targets = targets.num_tokens
         return TaskBatch(DenoisingInputs(text, targets), float(num_targets), text.num_tokens + num_targets)
