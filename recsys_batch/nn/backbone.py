@@ -15,8 +15,9 @@ from recsys_batch.nn import bert
 from recsys_batch.nn.attention import to_device
 from recsys_batch.nn.flops import count_attention_flops
 from recsys_batch.nn.model_files import check_model_files, read_json, weight_files
+from recsys_batch.nn.quiet_loading import quiet_transformers
 
-_ENCODER_HALVES = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
+ENCODER_HALVES = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
 _UNUSED_WEIGHTS = ("pooler.",)
 
@@ -92,32 +93,24 @@ def pad(ids_T: Tensor, lengths_B: Tensor, padded_length: int, pad_id: int) -> tu
 def load_transformer(path: Path, dtype: torch.dtype) -> Any:
     """Return transformers' own model without head, silently. Raises ModelFilesError where it cannot be had whole."""
     import transformers
-    from transformers.utils import logging as transformers_logging
 
     config = read_json(path / "config.json")
     kind = str(config.get("model_type"))
-    if config.get("is_encoder_decoder") and kind not in _ENCODER_HALVES:
+    if config.get("is_encoder_decoder") and kind not in ENCODER_HALVES:
         raise ModelFilesError(f"{path} is a {kind} encoder-decoder, whose encoder cannot be taken alone; use another")
-    model_class: Any = getattr(transformers, _ENCODER_HALVES.get(kind, "AutoModel"))
-    logging: Any = transformers_logging
-    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    model_class: Any = getattr(transformers, ENCODER_HALVES.get(kind, "AutoModel"))
     try:
-        model, report = model_class.from_pretrained(
-            str(path),
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            dtype=dtype,
-            output_loading_info=True,
-        )
+        with quiet_transformers():
+            model, report = model_class.from_pretrained(
+                str(path),
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                dtype=dtype,
+                output_loading_info=True,
+            )
     except Exception as error:
         raise ModelFilesError(f"transformers cannot load {path} ({error})") from error
-    finally:
-        logging.set_verbosity(verbosity)
-        if had_bars:
-            logging.enable_progress_bar()
     # transformers would go on with random numbers in their place.
     if missing := sorted(name for name in report["missing_keys"] if not name.startswith(_UNUSED_WEIGHTS)):
         raise ModelFilesError(f"the weights in {path} lack {missing[0]!r}; copy the model again")

@@ -40,6 +40,17 @@ class ClassHead(nn.Module):
         return logits
 
 
+class TagHead(ClassHead):
+    """As `ClassHead` logits of words' tags, and scores of a text's first tag and of moves between tags (`nn.crf`)."""
+
+    def __init__(self, dim: int, num_classes: int, dropout: float = 0.1, seed: int = 0) -> None:
+        """Start from random weights that depend on `seed` alone; every move is as good as another."""
+        super().__init__(dim, num_classes, dropout, seed)
+        self.settings["kind"] = "tag"
+        self.start_C = nn.Parameter(torch.zeros(num_classes))
+        self.transitions_CC = nn.Parameter(torch.zeros(num_classes, num_classes))
+
+
 class NumberHead(nn.Module):
     """Dropout and a linear layer: vectors (B, H) to one standardized number each (B).
 
@@ -99,6 +110,7 @@ class PairHead(nn.Module):
 Head = ClassHead | NumberHead | PairHead
 _KINDS: dict[str, type[ClassHead] | type[NumberHead] | type[PairHead]] = {
     "class": ClassHead,
+    "tag": TagHead,
     "number": NumberHead,
     "pair": PairHead,
 }

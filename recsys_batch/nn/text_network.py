@@ -18,6 +18,7 @@ from recsys_batch.contracts.errors import ModelFilesError
 from recsys_batch.nn.backbone import load_transformer
 from recsys_batch.nn.model_files import check_model_files
 from recsys_batch.nn.pooling import PoolingName, read_pooling
+from recsys_batch.nn.quiet_loading import quiet_transformers
 from recsys_batch.nn.tokenizing import Tokenizer
 
 _TOKENIZER_FILES = (
@@ -114,29 +115,36 @@ class TextNetwork(nn.Module):
         """Return one vector of length 1 a text (B, H)."""
         return functional.normalize(self.pooled(batch).float(), dim=1)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, whole: nn.Module | None = None) -> None:
         """Write config, safetensors weights, tokenizer and pooling as a model directory, which must be new or empty.
 
-        Raises ModelFilesError where the folder holds something.
+        `whole` is a transformers model with a head that holds this network's own; its weights are written then, and
+        the encoder is found among them. Raises ModelFilesError where the folder holds something.
         """
         if folder.is_dir() and any(folder.iterdir()):
             raise ModelFilesError(f"{folder} is not empty; a model version is written once, choose a new folder")
         folder.mkdir(parents=True, exist_ok=True)
-        model: Any = self.model
-        model.save_pretrained(str(folder), safe_serialization=True)
+        model: Any = self.model if whole is None else whole
+        with quiet_transformers():
+            model.save_pretrained(str(folder), safe_serialization=True)
         for name in _TOKENIZER_FILES:
             if (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, folder / name)
-        flags = {flag: name == self.pooling for name, flag in _POOLING_FLAGS.items()}
-        _write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": self.dim, **flags})
-        modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
-        _write_json(
-            folder / "modules.json",
-            [
-                {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-                for i, (path, kind) in enumerate(modules)
-            ],
-        )
+        write_pooling(folder, self.dim, self.pooling)
+
+
+def write_pooling(folder: Path, dim: int, pooling: PoolingName) -> None:
+    """Write how a model directory's token states become one vector of length `dim`, as sentence-transformers does."""
+    flags = {flag: name == pooling for name, flag in _POOLING_FLAGS.items()}
+    _write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": dim, **flags})
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    _write_json(
+        folder / "modules.json",
+        [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (path, kind) in enumerate(modules)
+        ],
+    )
 
 
 def _write_json(file: Path, content: Any) -> None:

@@ -1,12 +1,14 @@
 """Tagging: words and their first tokens, loss and gradients against torch by hand, learning, refusals."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+from recsys_batch.nn.heads import TagHead, load_head, save_head
 from recsys_batch.nn.text_network import TextNetwork
 from recsys_batch.nn.word_tokens import WordTokenizer
 from recsys_batch.training.examples import ExamplesMismatchError, LabelOutOfRangeError, TaggedTexts
@@ -85,6 +87,59 @@ def test_learns_and_is_evaluated_by_entities(tiny_network: Networks, examples: T
         optimizer.step()
     assert task.evaluate() == {"f1": 1.0, "precision": 1.0, "recall": 1.0, "macro_f1": 1.0}
     assert task.predict(examples.words) == [list(tags) for tags in examples.tags]
+
+
+@pytest.mark.parametrize("examples", [ENGLISH, CHINESE])
+def test_a_chain_learns(tiny_network: Networks, examples: TaggedTexts) -> None:
+    task = TaggingTask(tiny_network(), examples, examples, dropout=0.0, chain=True)
+    task.module.eval()
+    optimizer = torch.optim.Adam(trainable_parameters([task]).values(), lr=0.01)
+    for _ in range(40):
+        batch = task.make_batch(all_of(task), np.random.default_rng(0))
+        optimizer.zero_grad()
+        (task.loss(task.outputs(batch), batch) / batch.count).backward()
+        optimizer.step()
+    assert float(task.head.transitions_CC.detach().abs().sum()) > 0
+    assert task.evaluate() == {"f1": 1.0, "precision": 1.0, "recall": 1.0, "macro_f1": 1.0}
+    assert task.predict(examples.words) == [list(tags) for tags in examples.tags]
+
+
+def test_a_chain_without_learned_moves_is_cross_entropy_and_softmax(tiny_network: Networks) -> None:
+    chain, alone = (TaggingTask(tiny_network(), ENGLISH, chain=chain) for chain in (True, False))
+    losses = []
+    for task in (chain, alone):
+        task.module.eval()
+        batch = task.make_batch(all_of(task), np.random.default_rng(0))
+        losses.append(task.loss(task.outputs(batch), batch).detach())
+    torch.testing.assert_close(losses[0], losses[1])
+    texts = [["red", " ", "mug"], [], ["running", "shoes", "red", "mug", "blue"]]
+    for mine, theirs in zip(chain.probabilities(texts), alone.probabilities(texts), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_a_chain_predicts_no_inside_without_beginning(tiny_network: Networks) -> None:
+    task = TaggingTask(tiny_network(), ENGLISH, chain=True)
+    with torch.no_grad():
+        # O, B-color, I-color, B-item, I-item: each word likes I-item best, then B-color.
+        task.head.linear.weight.zero_()
+        task.head.linear.bias.copy_(torch.tensor([0.0, 1.5, 0.0, 1.0, 3.0]))
+    assert task.predict([["red", " ", "mug"], []]) == [["B-item", "O", "I-item"], []]
+    plain = TaggingTask(tiny_network(), ENGLISH)
+    plain.head.load_state_dict(task.head.state_dict(), strict=False)
+    assert plain.predict([["red", "mug"]]) == [["I-item", "I-item"]]
+
+
+def test_a_chains_head_is_kept(tiny_network: Networks, tmp_path: Path) -> None:
+    task = TaggingTask(tiny_network(), ENGLISH, chain=True)
+    with torch.no_grad():
+        task.head.transitions_CC.normal_(generator=torch.Generator().manual_seed(0))
+    save_head(task.head, tmp_path, {"tags": task.names})
+    head, notes = load_head(tmp_path)
+    assert isinstance(head, TagHead)
+    assert torch.equal(head.transitions_CC, task.head.transitions_CC)
+    assert tuple(notes["tags"]) == task.names
+    with pytest.raises(ValueError, match="cannot be balanced"):
+        TaggingTask(tiny_network(), ENGLISH, chain=True, balanced=True)
 
 
 def test_prediction_does_not_depend_on_company_and_covers_words_without_tokens(tiny_network: Networks) -> None:

@@ -8,11 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recsys_batch.nn.heads import ClassHead
+from recsys_batch.nn import crf
+from recsys_batch.nn.heads import ClassHead, TagHead
 from recsys_batch.nn.losses import balanced_class_weights, cross_entropy_sum, symmetric_divergence_sum
 from recsys_batch.nn.text_network import TextBatch, TextNetwork
 from recsys_batch.nn.word_tokens import WordTokenizer, WordTokens
 from recsys_batch.rules.span_metrics import OUTSIDE, macro_f1, micro_scores, score_spans, split_tag
+from recsys_batch.rules.tag_paths import allowed_moves, best_path
 from recsys_batch.training.examples import TaggedTexts, index_labels
 from recsys_batch.training.task import TaskBatch
 from recsys_batch.training.text_sets import batches_by_length, evaluating
@@ -38,7 +40,7 @@ def tag_names(tags: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 
 class TaggingTask:
-    """Learns tags by cross-entropy; evaluates entities by exact span.
+    """Learns tags by cross-entropy, or as a chain; evaluates entities by exact span.
 
     A word without token (beyond the cut, or dropped by the tokenizer) is not learned, and is predicted to be outside.
     """
@@ -54,18 +56,23 @@ class TaggingTask:
         dropout: float = 0.1,
         balanced: bool = False,
         augment: Augment | None = None,
+        chain: bool = False,
         seed: int = 0,
     ) -> None:
         """Tokenize the examples; `names` are the tags (by default those of the training examples).
 
         `balanced` weighs every tag by the inverse of its frequency. `augment` changes a training word, by the batch's
-        generator; its tag stays. Raises LabelOutOfRangeError for a tag that is none
-        of `names`.
+        generator; its tag stays. `chain` learns a conditional random field on top, whose best path is predicted among
+        those where an `I-` has a beginning. Raises LabelOutOfRangeError for a tag that is none of `names`, ValueError
+        for `chain` together with `balanced` or with weights of the examples.
         """
+        if chain and (balanced or train.weights is not None):
+            raise ValueError("a chain's loss is of whole texts; its words have no weights: leave out chain, or them")
         self.name = name
         self.names = tuple(names) if names is not None else tag_names(train.tags)
         self.network = network
-        self.head = ClassHead(network.dim, len(self.names), dropout, seed)
+        head_class = TagHead if chain else ClassHead
+        self.head = head_class(network.dim, len(self.names), dropout, seed)
         self.module = nn.ModuleDict({"encoder": network, "head": self.head})
         self._augment = augment
         self._words, self._weights = train.words, train.weights
@@ -112,8 +119,17 @@ class TaggingTask:
         return logits_TC
 
     def loss(self, outputs: Tensor, batch: TaskBatch) -> Tensor:
-        """Return the weighted cross-entropy, summed over the words."""
+        """Return the weighted cross-entropy, summed over the words, or the chains' negative log-likelihood, over the
+        texts.
+        """
         inputs: TaggingInputs = batch.inputs
+        if isinstance(self.head, TagHead):
+            row_T, num_rows = inputs.row_T.to(outputs.device), len(inputs.text.ids_BL)
+            emissions_BWC, mask_BW = crf.pad_words(outputs.float(), row_T, num_rows)
+            labels_BW, _ = crf.pad_words(inputs.labels_T.to(outputs.device), row_T, num_rows)
+            return crf.negative_log_likelihood_sum(
+                emissions_BWC, mask_BW, labels_BW, self.head.start_C, self.head.transitions_CC
+            )
         weights_C = self._weights_C.to(outputs.device) if self._weights_C is not None else None
         weights_T = inputs.weights_T.to(outputs.device) if inputs.weights_T is not None else None
         return cross_entropy_sum(outputs, inputs.labels_T.to(outputs.device), weights_C, weights_T)
@@ -136,29 +152,54 @@ class TaggingTask:
         }
 
     def predict(self, texts: Sequence[Sequence[str]]) -> list[list[str]]:
-        """Return the likeliest tag of every word."""
-        return [
-            [self.names[index] for index in probabilities_WC.argmax(1)]
-            for probabilities_WC in self.probabilities(texts)
-        ]
+        """Return the likeliest tag of every word, or the tags of the likeliest chain."""
+        if not isinstance(self.head, TagHead):
+            return [
+                [self.names[index] for index in probabilities_WC.argmax(1)]
+                for probabilities_WC in self.probabilities(texts)
+            ]
+        starts_C, follows_CC = allowed_moves(self.names)
+        start_C = np.where(starts_C, self.head.start_C.detach().float().cpu().numpy(), -np.inf)
+        transitions_CC = np.where(follows_CC, self.head.transitions_CC.detach().float().cpu().numpy(), -np.inf)
+        predicted = []
+        for tokens, logits_LC in self._logits(texts):
+            has_token = tokens.first_token_W >= 0
+            tags = np.full(len(has_token), OUTSIDE, dtype=object)
+            path = best_path(logits_LC[tokens.first_token_W[has_token]], start_C, transitions_CC)
+            tags[has_token] = [self.names[index] for index in path]
+            predicted.append(list(tags))
+        return predicted
 
     def probabilities(self, texts: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
-        """Return for each text the probabilities (words, C) of its words' tags, dropout off."""
+        """Return for each text the probabilities (words, C) of its words' tags, dropout off; a chain's marginals."""
+        return [self._of_words(logits_LC, tokens) for tokens, logits_LC in self._logits(texts)]
+
+    def _logits(self, texts: Sequence[Sequence[str]]) -> list[tuple[WordTokens, NDArray[np.float32]]]:
+        """Return for each text its tokens, and their logits (L, C)."""
         tokens = self._tokenizer.word_ids(texts)
         found: list[NDArray[np.float32]] = [np.zeros((0, len(self.names)), dtype=np.float32)] * len(tokens)
         with evaluating(self.module):
             for rows in batches_by_length([len(row.ids) for row in tokens]):
                 ids = [tokens[row].ids or [self.network.pad_id] for row in rows]
                 logits_BLC: Tensor = self.head(self.network.states(self.network.collate(ids)))
-                probabilities_BLC = logits_BLC.float().softmax(2).cpu().numpy()
                 for place, row in enumerate(rows):
-                    found[row] = self._of_words(probabilities_BLC[place], tokens[row])
-        return found
+                    found[row] = logits_BLC[place].float().cpu().numpy()
+        return list(zip(tokens, found, strict=True))
 
-    def _of_words(self, probabilities_LC: NDArray[np.float32], tokens: WordTokens) -> NDArray[np.float32]:
-        outside_C = np.array([name == OUTSIDE for name in self.names], dtype=np.float32)
+    def _of_words(self, logits_LC: NDArray[np.float32], tokens: WordTokens) -> NDArray[np.float32]:
         has_token = tokens.first_token_W >= 0
-        return np.where(has_token[:, None], probabilities_LC[tokens.first_token_W], outside_C)
+        logits_WC = torch.from_numpy(logits_LC[tokens.first_token_W[has_token]])
+        if isinstance(self.head, TagHead):
+            is_word_W = torch.ones((1, len(logits_WC)), dtype=torch.bool)
+            start_C, transitions_CC = self.head.start_C.cpu().float(), self.head.transitions_CC.cpu().float()
+            likely_WC = crf.marginals(logits_WC[None], is_word_W, start_C, transitions_CC)[0]
+        else:
+            likely_WC = logits_WC.softmax(1)
+        # A word without token is outside.
+        outside_C = np.array([name == OUTSIDE for name in self.names], dtype=np.float32)
+        probabilities_WC = np.tile(outside_C, (len(has_token), 1))
+        probabilities_WC[has_token] = likely_WC.numpy()
+        return probabilities_WC
 
 
 def _join(parts: list[NDArray[np.int64]]) -> Tensor:
