@@ -156,7 +156,8 @@ class DistillationTask:
             return {}
         teacher_NK = torch.from_numpy(self._held_out.vectors_NK)
         student_NH = embed_texts(self.network, self._held_out.texts, bfloat16=self._bfloat16)
-        projected_NK = self._project(student_NH.to(self.network.device)).cpu()
+        with torch.no_grad():
+            projected_NK = self._project(student_NH.to(self.network.device)).cpu()
         found = {"cosine": float((projected_NK * teacher_NK).sum(1).mean())}
         found |= compare_orders(student_NH, teacher_NK)
         for dim in dimensions:
