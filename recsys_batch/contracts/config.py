@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from recsys_batch.contracts.block import Block, Share
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES, EVENT_TYPES, Inputs
+from recsys_batch.contracts.compress_config import Compress
 from recsys_batch.contracts.datasets import DEFAULT_SPLITS, Split
 from recsys_batch.contracts.maintain_config import Maintain
 from recsys_batch.contracts.prepare_config import Expectation, Prepare
@@ -295,6 +296,7 @@ class Config(Block):
     lists: Lists = Lists()
     gates: Gates = Gates()
     datasets: Datasets = Datasets()
+    compress: Compress = Compress()
     maintain: Maintain = Maintain()
 
 

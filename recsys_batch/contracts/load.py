@@ -58,8 +58,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), env: Mapping[st
 
 def hash_config(config: Config) -> str:
     """Return the SHA-256 (hex) of everything in the config that can change a published row; not where the lake is."""
-    # The datasets are made from what the night prepared; they change nothing in it.
-    kept = config.model_dump(mode="json", exclude={"lake": {"root"}, "datasets": True})
+    # The datasets are made from what the night prepared, and models from those; they change nothing in it.
+    kept = config.model_dump(mode="json", exclude={"lake": {"root"}, "datasets": True, "compress": True})
     text = json.dumps(kept, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -138,7 +138,7 @@ def test_a_chains_head_is_kept(tiny_network: Networks, tmp_path: Path) -> None:
     assert isinstance(head, TagHead)
     assert torch.equal(head.transitions_CC, task.head.transitions_CC)
     assert tuple(notes["tags"]) == task.names
-    with pytest.raises(ValueError, match="cannot be balanced"):
+    with pytest.raises(ValueError, match="its words have no weights"):
         TaggingTask(tiny_network(), ENGLISH, chain=True, balanced=True)
 
 

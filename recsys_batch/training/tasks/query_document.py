@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from recsys_batch.nn.contrastive import softmax_divergence
 from recsys_batch.nn.text_network import TextBatch, TextNetwork
@@ -78,6 +79,11 @@ def embed_by_length(network: TextNetwork, texts: TextBatch, rows: int = _ROWS_TO
     return torch.cat(parts)[back_N.to(parts[0].device)]
 
 
+def truncate(vectors_NH: Tensor, dim: int) -> Tensor:
+    """Return the leading dimensions (N, dim), scaled to length 1 again."""
+    return functional.normalize(vectors_NH[:, :dim], dim=1)
+
+
 class QueryDocumentTask:
     """Base of the retrieval tasks: the network's pass, R-Drop's divergence, and the held-out measure."""
 
@@ -100,13 +106,23 @@ class QueryDocumentTask:
         self._query_prefix, self._document_prefix = prefixes
         self._bfloat16 = bfloat16
 
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self.module.dim
+
     def outputs(self, batch: TaskBatch) -> Tensor:
         """Return cosines (Q, D)."""
+        return self.compare(self.vectors(batch), batch)
+
+    def vectors(self, batch: TaskBatch) -> tuple[Tensor, Tensor]:
+        """Return unit vectors of queries (Q, H) and documents (D, H)."""
         inputs: QueryDocumentBatch = batch.inputs
-        queries_QH, documents_DH = (
-            embed_by_length(self.module, inputs.queries),
-            embed_by_length(self.module, inputs.documents),
-        )
+        return embed_by_length(self.module, inputs.queries), embed_by_length(self.module, inputs.documents)
+
+    def compare(self, vectors: Sequence[Tensor], batch: TaskBatch) -> Tensor:  # noqa: ARG002 # other tasks read it
+        """Return cosines (Q, D) of unit vectors, which may be leading dimensions of those of `vectors`."""
+        queries_QH, documents_DH = vectors
         with torch.autocast(queries_QH.device.type, enabled=False):
             return queries_QH.float() @ documents_DH.float().T
 
@@ -115,11 +131,18 @@ class QueryDocumentTask:
         allowed_QD = batch.inputs.allowed_QD.to(first.device)
         return softmax_divergence(first, second, self.temperature, allowed_QD)
 
-    def evaluate(self) -> dict[str, float]:
-        """Return the held-out queries' metrics over all documents."""
+    def evaluate(self, dimensions: Sequence[int] = ()) -> dict[str, float]:
+        """Return the held-out queries' metrics over all documents; with `dimensions` also those of the leading ones,
+        as `ndcg@10[dim=64]`.
+        """
         if self.held_out is None:
             return {}
-        return self.held_out.measure(self.embed_queries(self.held_out.queries), self.embed_documents())
+        queries_QH, documents_IH = self.embed_queries(self.held_out.queries), self.embed_documents()
+        found = self.held_out.measure(queries_QH, documents_IH)
+        for dim in dimensions:
+            measured = self.held_out.measure(truncate(queries_QH, dim), truncate(documents_IH, dim))
+            found |= {f"{metric}[dim={dim}]": value for metric, value in measured.items()}
+        return found
 
     def embed_queries(self, queries: Sequence[str]) -> Tensor:
         """Return unit vectors (Q, H) of queries, as the network stands."""
