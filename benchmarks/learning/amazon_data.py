@@ -1,7 +1,7 @@
 """Amazon's Industrial & Scientific reviews: item texts, users' sequences, and the published cases of what came next.
 
-Items are rows of `items.csv` from here on. The publishers cut all users' events at two dates: what is `valid` came after
-all that is `train`, and what is `test` after both. Order within a user is all that is known of time otherwise.
+Items are rows of `items.csv` from here on. The publishers cut all users' events at two dates: what is `valid` came
+after all that is `train`, and what is `test` after both. Order within a user is all that is known of time otherwise.
 """
 
 import csv
@@ -50,7 +50,7 @@ class Shop:
 
 
 def load_shop(data: Path) -> Shop:
-    """Read the three files below `data`. Raises ValueError for a case that the rows contradict."""
+    """Read the three files below `data`. Raises ValueError for a history of more than `MAX_EVENTS` items."""
     folder = data / "amazon_industrial"
     items = _read(folder / "items.csv")
     item_ids = [row["item_id"] for row in items]
