@@ -1,8 +1,9 @@
 """SASRec as RecTools trains it, for `amazon.py`; runs in an interpreter of its own that has `rectools[torch]`.
 
-Reads a folder with `sequences.json` (lists of item ids, oldest first), `histories.json` (the same, one a case) and
-`settings.json` (what SASRecModel takes, and `seed`, `k`, `threads`), and writes `top.json` there: k item ids a case,
-best first. Items that training has not seen cannot be recommended, and are left out of histories.
+Reads a folder with `sequences.json` (lists of items, oldest first), `histories.json` (the same, one a case) and
+`settings.json` (what SASRecModel takes, and `seed`, `k`, `threads`, and `epochs`, ascending: when to recommend), and
+writes `top.json` there: after each of those epochs the seconds of training so far, and k items a case, best first.
+Items that training has not seen cannot be recommended, and are left out of histories.
 """
 
 import json
@@ -26,12 +27,10 @@ def make_dataset(sequences: list[list[int]]) -> Dataset:
     return Dataset.construct(table)
 
 
-def make_trainer(max_epochs: int) -> Trainer:
+def make_trainer() -> Trainer:
     """Return a quiet trainer on the CPU."""
     return Trainer(
         accelerator="cpu",
-        max_epochs=max_epochs,
-        min_epochs=max_epochs,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -40,32 +39,37 @@ def make_trainer(max_epochs: int) -> Trainer:
     )
 
 
+def recommend(model: SASRecModel, histories: list[list[int]], k: int) -> list[list[int]]:
+    """Return k items a history, none for an empty one; items of the history are allowed."""
+    told = [case for case, items in enumerate(histories) if items]
+    found = model.recommend(told, make_dataset(histories), k, filter_viewed=False)
+    found = found.sort_values([Columns.User, Columns.Rank])
+    top = {int(case): rows.tolist() for case, rows in found.groupby(Columns.User)[Columns.Item]}
+    return [top.get(case, []) for case in range(len(histories))]
+
+
 def main() -> None:
-    """Fit, recommend to those who have a history of known items, write."""
+    """Fit, recommend on the way, write."""
     folder = Path(sys.argv[1])
     settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     seed, k, epochs = settings.pop("seed"), settings.pop("k"), settings.pop("epochs")
     torch.set_num_threads(settings.pop("threads"))
+    # A sequence of one event has nothing to predict, and RecTools leaves it out with its item.
     sequences = json.loads((folder / "sequences.json").read_text(encoding="utf-8"))
-    histories = json.loads((folder / "histories.json").read_text(encoding="utf-8"))
+    sequences = [items for items in sequences if len(items) > 1]
     known = {item for items in sequences for item in items}
+    histories = json.loads((folder / "histories.json").read_text(encoding="utf-8"))
     histories = [[item for item in items if item in known] for items in histories]
-    told = [case for case, items in enumerate(histories) if items]
     seed_everything(seed)
-    model = SASRecModel(
-        **settings,
-        get_trainer_func=make_trainer,
-        get_trainer_func_kwargs={"max_epochs": epochs},
-        use_key_padding_mask=True,
-    )
-    started = time.monotonic()
-    model.fit(make_dataset(sequences))
-    seconds = time.monotonic() - started
-    found = model.recommend(told, make_dataset(histories), k, filter_viewed=False)
-    found = found.sort_values([Columns.User, Columns.Rank])
-    top = {int(case): rows.tolist() for case, rows in found.groupby(Columns.User)[Columns.Item]}
-    content = {"seconds": seconds, "top": [top.get(case, []) for case in range(len(histories))]}
-    (folder / "top.json").write_text(json.dumps(content), encoding="utf-8")
+    model = SASRecModel(**settings, get_trainer_func=make_trainer, use_key_padding_mask=True)
+    dataset = make_dataset(sequences)
+    done, seconds, found = 0, 0.0, []
+    for epoch in epochs:
+        started = time.monotonic()
+        model.fit_partial(dataset, min_epochs=epoch - done, max_epochs=epoch - done)
+        seconds, done = seconds + time.monotonic() - started, epoch
+        found.append({"epoch": epoch, "seconds": seconds, "top": recommend(model, histories, k)})
+    (folder / "top.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

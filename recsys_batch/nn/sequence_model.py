@@ -1,17 +1,20 @@
 """What a shopper wants next, from the items, kinds and times of the last events: one vector, to be used by dot product.
 
 Items enter as their text vectors, so one that was never seen in training can be recommended, and can stand in a
-history; items seen in training have a learned residual besides. A score is a sum of three things:
+history; items seen in training have a learned residual besides. A score is a sum of four things:
 
 - content: the history's text vectors, the newer the heavier, times the item's;
 - what a causal transformer makes of the history (as SASRec: Kang and McAuley, 2018), with attention biases by distance
   and elapsed time in place of positions (as HSTU: Zhai et al., 2024), times the item's learned vector;
+- a memory of which item came after which, low-rank and direct (Rendle et al., 2010): the history's codes, the newer the
+  heavier, times the item's. It can start from counted transitions, see `training.transitions`;
 - the item's popularity. In training it counts in full, so that what is learned is how much likelier than usual an item
   is (logit adjustment: Menon et al., 2021); when served it counts little, for what sold once may not sell now.
 
-All three are columns of one user vector and one item vector, so exact top-N needs nothing else.
+All four are columns of one user vector and one item vector, so exact top-N needs nothing else.
 
-Shapes: B users, L events, I items, C content width, D learned width, V = C + D + 1 width of the vectors, H heads.
+Shapes: B users, L events, I items, R items with residuals, C content width, D learned width, M memory width,
+V = C + D + M + 1 width of the vectors, H heads.
 """
 
 from dataclasses import dataclass
@@ -64,6 +67,8 @@ class SequenceShape:
     num_residuals: int
     """Items that have a learned residual."""
     dim: int = 128
+    memory_dim: int = 128
+    """Width of the memory; 0: none."""
     layers: int = 1
     heads: int = 2
     dropout: float = 0.3
@@ -80,7 +85,9 @@ class SequenceShape:
 
     def __post_init__(self) -> None:
         """Raise ValueError for sizes that do not go together."""
-        if min(self.content_dim, self.dim, self.heads, self.num_events) < 1 or min(self.num_residuals, self.layers) < 0:
+        if min(self.content_dim, self.dim, self.heads, self.num_events) < 1 or min(
+            self.num_residuals, self.layers, self.memory_dim
+        ) < 0:
             raise ValueError(f"sizes must be positive: {self}")
         if self.dim % self.heads:
             raise ValueError(f"dim ({self.dim}) must be a multiple of heads ({self.heads})")
@@ -127,14 +134,25 @@ class SequenceModel(nn.Module):
             self.event_embedding = nn.Parameter(torch.zeros(shape.num_events, dim))
             self.recency = _Recency(shape.num_events)
             self.memory_recency = _Recency(shape.num_events)
-            self.memory = nn.Linear(dim, dim, bias=False)
+            self.memory_in = nn.Parameter(torch.randn(shape.num_residuals, shape.memory_dim))
+            with torch.no_grad():
+                self.memory_in /= max(1, shape.memory_dim) ** 0.5
+            self.memory_out = nn.Parameter(torch.zeros(shape.num_residuals, shape.memory_dim))
             self.blocks = nn.ModuleList(_Block(dim, shape.heads, shape.dropout) for _ in range(shape.layers))
             self.norm = nn.LayerNorm(dim)
             self.dropout = nn.Dropout(shape.dropout)
         self.log_scale = nn.Parameter(torch.tensor(float(shape.content_scale)).log())
 
+    def start_memory(self, in_RM: Tensor, out_RM: Tensor) -> None:
+        """Set the codes of items in histories and of items to recommend. Raises ValueError for other shapes."""
+        for name, given, kept in (("in_RM", in_RM, self.memory_in), ("out_RM", out_RM, self.memory_out)):
+            if given.shape != kept.shape:
+                raise ValueError(f"{name} is {tuple(given.shape)}; this model's memory is {tuple(kept.shape)}")
+            with torch.no_grad():
+                kept.copy_(given)
+
     def item_vectors(self, table: ItemTable) -> Tensor:
-        """Return (I, V): content, learned vector, popularity (0 for items that training has not seen)."""
+        """Return (I, V): content, learned vector, memory, popularity (the last two 0 for items unseen in training)."""
         return self._outputs(table, self._is_known(table))
 
     def states(self, histories: Histories, table: ItemTable) -> Tensor:
@@ -172,7 +190,8 @@ class SequenceModel(nn.Module):
         learned_ID = self.project_out(table.content_IC) + self._residual(self.residual_out, table, known_I)
         weight = self.shape.training_popularity if self.training else self.shape.popularity
         popularity_I = weight * self._residual(self.log_popularity, table, table.residual_I >= 0)
-        return torch.cat([table.content_IC, learned_ID, popularity_I[:, None]], dim=1)
+        memory_IM = self._residual(self.memory_out, table, known_I)
+        return torch.cat([table.content_IC, learned_ID, memory_IM, popularity_I[:, None]], dim=1)
 
     def _states(self, histories: Histories, table: ItemTable, known_I: Tensor) -> Tensor:
         mask_BL = histories.items_BL >= 0
@@ -185,10 +204,12 @@ class SequenceModel(nn.Module):
         states_BLD = inputs_BLD
         for block in self.blocks:
             states_BLD = block(states_BLD, pairs)
-        remembered_BLD = self.memory(self.memory_recency(pairs) @ inputs_BLD)
-        learned_BLD = self.norm(states_BLD) + remembered_BLD
+        learned_BLD = self.norm(states_BLD)
+        codes_BLM = self._residual(self.memory_in, table, known_I)[rows_BL]
+        remembered_BLM = self.memory_recency(pairs) @ codes_BLM
         wanted_BLC = self.log_scale.exp() * (self.recency(pairs) @ content_BLC)
-        return torch.cat([wanted_BLC, learned_BLD, torch.ones_like(learned_BLD[:, :, :1])], dim=2)
+        ones_BL1 = torch.ones_like(learned_BLD[:, :, :1])
+        return torch.cat([wanted_BLC, learned_BLD, remembered_BLM, ones_BL1], dim=2)
 
 
 @dataclass(frozen=True)

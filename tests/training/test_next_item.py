@@ -82,6 +82,22 @@ def test_an_untrained_loss_is_the_softmax_of_the_cosines() -> None:
     assert task.loss(task.outputs(batch), batch).item() == pytest.approx(wanted, abs=1e-5)
 
 
+def test_known_only_leaves_out_what_no_sequence_holds() -> None:
+    sequences = Sequences([np.array([1, 2, 4]), np.array([6])])
+    task = make_task(sequences, known_only=True)
+    batch = task.make_batch(np.array([0]), np.random.default_rng(0))
+    content = task.table.content_IC
+    # The newest event counts 1, the one before half: what follows the second is told from both.
+    wanted = 0.0
+    for history, target in ((content[1], 2), (content[2] + content[1] / 2, 4)):
+        scores = {item: float(history @ content[item]) for item in (1, 2, 4, 6)}
+        wanted += math.log(sum(map(math.exp, scores.values()))) - scores[target]
+    assert task.loss(task.outputs(batch), batch).item() == pytest.approx(wanted, abs=1e-5)
+    drawing = make_task(sequences, known_only=True, num_negatives=100)
+    drawn = drawing.make_batch(np.array([0]), np.random.default_rng(0)).inputs.negatives_K
+    assert set(drawn.tolist()) == {1, 2, 4, 6}
+
+
 def test_drawn_negatives_never_include_the_target() -> None:
     task = make_task(Sequences([np.array([1, 2])]), num_negatives=200)
     batch = task.make_batch(np.array([0]), np.random.default_rng(0))

@@ -93,13 +93,16 @@ class NextItemTask:
         drop_events: float = 0.0,
         label_smoothing: float = 0.0,
         num_negatives: int = 0,
+        known_only: bool = False,
         name: str = "next_item",
     ) -> None:
         """Learn from every sequence of two events or more.
 
         Of a long one each epoch reads a random stretch of `max_events` + 1; `drop_events` is the share of its events
         that a random half of the sequences loses (augmentation). `num_negatives` items are drawn for each batch, 0:
-        the softmax runs over the whole catalog.
+        the softmax runs over the whole catalog. `known_only`: over the items of the sequences alone, of which the
+        negatives are drawn then; others are never right here, and would be learned to be wrong by what their texts
+        have in common.
 
         Raises ExamplesMismatchError for a sequence that names an item outside the table.
         """
@@ -111,6 +114,9 @@ class NextItemTask:
         self.held_out = held_out
         self.max_events, self.drop_events = max_events, drop_events
         self.label_smoothing, self.num_negatives = label_smoothing, num_negatives
+        self._choices_J = np.arange(len(table.content_IC))
+        if known_only:
+            self._choices_J = np.unique(np.concatenate([*sequences.items, np.empty(0, np.int64)]))
         self._users = [user for user, row in enumerate(sequences.items) if len(row) > 1]
         # A long sequence stands for as many examples as it has stretches.
         self._examples = np.repeat(
@@ -131,19 +137,21 @@ class NextItemTask:
         targets_BL = self.sequences.gather([(user, chosen[1:]) for user, chosen in places]).items_BL
         negatives_K = None
         if self.num_negatives:
-            negatives_K = torch.from_numpy(rng.integers(len(self.table.content_IC), size=self.num_negatives))
+            negatives_K = torch.from_numpy(rng.choice(self._choices_J, self.num_negatives))
         count = int((targets_BL >= 0).sum())
         return TaskBatch(NextItemInputs(histories, targets_BL, negatives_K), count, count)
 
     def outputs(self, batch: TaskBatch) -> Tensor:
-        """Return logits of the predicted events: against the catalog (N, I), or target first, then negatives."""
+        """Return logits of the predicted events: against all that is chosen from (N, J), or target first, then
+        negatives.
+        """
         inputs: NextItemInputs = batch.inputs
         device = next(self.module.parameters()).device
         states_BLV, items_IV = self.module.scored(inputs.histories.to(device), self.table.to(device))
         targets_BL = inputs.targets_BL.to(device)
         states_NV, targets_N = states_BLV[targets_BL >= 0], targets_BL[targets_BL >= 0]
         if inputs.negatives_K is None:
-            return states_NV @ items_IV.T
+            return states_NV @ items_IV[torch.from_numpy(self._choices_J).to(device)].T
         negatives_K = inputs.negatives_K.to(device)
         right_N1 = (states_NV * items_IV[targets_N]).sum(1, keepdim=True)
         wrong_NK = (states_NV @ items_IV[negatives_K].T).masked_fill(negatives_K == targets_N[:, None], -1e4)
@@ -153,7 +161,9 @@ class NextItemTask:
         """Return the sum of the cross-entropies of the items that came next."""
         inputs: NextItemInputs = batch.inputs
         targets_N = inputs.targets_BL[inputs.targets_BL >= 0].to(outputs.device)
-        labels_N = targets_N if inputs.negatives_K is None else torch.zeros_like(targets_N)
+        labels_N = torch.zeros_like(targets_N)
+        if inputs.negatives_K is None:
+            labels_N = torch.searchsorted(torch.from_numpy(self._choices_J).to(outputs.device), targets_N)
         return functional.cross_entropy(
             outputs.float(), labels_N, reduction="sum", label_smoothing=self.label_smoothing
         )
