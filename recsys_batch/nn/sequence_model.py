@@ -85,9 +85,10 @@ class SequenceShape:
 
     def __post_init__(self) -> None:
         """Raise ValueError for sizes that do not go together."""
-        if min(self.content_dim, self.dim, self.heads, self.num_events) < 1 or min(
-            self.num_residuals, self.layers, self.memory_dim
-        ) < 0:
+        if (
+            min(self.content_dim, self.dim, self.heads, self.num_events) < 1
+            or min(self.num_residuals, self.layers, self.memory_dim) < 0
+        ):
             raise ValueError(f"sizes must be positive: {self}")
         if self.dim % self.heads:
             raise ValueError(f"dim ({self.dim}) must be a multiple of heads ({self.heads})")
@@ -134,9 +135,8 @@ class SequenceModel(nn.Module):
             self.event_embedding = nn.Parameter(torch.zeros(shape.num_events, dim))
             self.recency = _Recency(shape.num_events)
             self.memory_recency = _Recency(shape.num_events)
-            self.memory_in = nn.Parameter(torch.randn(shape.num_residuals, shape.memory_dim))
-            with torch.no_grad():
-                self.memory_in /= max(1, shape.memory_dim) ** 0.5
+            unscaled = torch.randn(shape.num_residuals, shape.memory_dim)
+            self.memory_in = nn.Parameter(unscaled / max(1, shape.memory_dim) ** 0.5)
             self.memory_out = nn.Parameter(torch.zeros(shape.num_residuals, shape.memory_dim))
             self.blocks = nn.ModuleList(_Block(dim, shape.heads, shape.dropout) for _ in range(shape.layers))
             self.norm = nn.LayerNorm(dim)

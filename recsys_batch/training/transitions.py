@@ -1,8 +1,8 @@
 """Which item came after which, counted over sequences and factorized: what a sequence model's memory starts from.
 
 A softmax trained from nothing on a few thousand sequences ends below plain counts of pairs; started from them it need
-only correct them. The factorization is the truncated singular value decomposition (as pure SVD: Cremonesi et al., 2010),
-here of transitions and not of users' items. Dense: for the items that training has seen, not for millions.
+only correct them. The factorization is the truncated singular value decomposition (as pure SVD: Cremonesi et al.,
+2010), here of transitions and not of users' items. Dense: for the items that training has seen, not for millions.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,9 @@ def count_transitions(
             np.add.at(strengths_II, (first, second), weight)
             np.add.at(strengths_II, (second, first), weight * settings.backward)
     np.fill_diagonal(strengths_II, 0.0)
-    return strengths_II / np.sqrt(np.maximum(counts_I + settings.shrinkage, 1e-12))[:, None].astype(np.float32)
+    scales_I: NDArray[np.float32] = np.sqrt(np.maximum(counts_I + settings.shrinkage, 1e-12)).astype(np.float32)
+    scaled_II: NDArray[np.float32] = strengths_II / scales_I[:, None]
+    return scaled_II
 
 
 def factorize_transitions(strengths_II: NDArray[np.float32], dim: int, seed: int = 0) -> tuple[Tensor, Tensor]:
