@@ -8,6 +8,7 @@ from recsys_batch.contracts.block import Block, Share
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES, EVENT_TYPES, Inputs
 from recsys_batch.contracts.datasets import DEFAULT_SPLITS, Split
 from recsys_batch.contracts.maintain_config import Maintain
+from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.prepare_config import Expectation, Prepare
 
 CandidateSource = Literal["content", "covisitation", "popularity"]
@@ -295,6 +296,7 @@ class Config(Block):
     lists: Lists = Lists()
     gates: Gates = Gates()
     datasets: Datasets = Datasets()
+    training: Training = Training()
     maintain: Maintain = Maintain()
 
 

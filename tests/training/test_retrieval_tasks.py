@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from recsys_batch.contracts.task_config import NegativeSettings
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.text_network import TextNetwork
 from recsys_batch.training.embedding import embed_texts
 from recsys_batch.training.loop import train
-from recsys_batch.training.negatives import Negatives, NegativeSettings, Pairs
+from recsys_batch.training.negatives import Negatives, Pairs
 from recsys_batch.training.tasks.graded_retrieval import GradedRetrievalTask, GradedSettings
 from recsys_batch.training.tasks.query_document import HeldOut, embed_by_length
 from recsys_batch.training.tasks.retrieval import RetrievalTask, pairs_from_sessions
