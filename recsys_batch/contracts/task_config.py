@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recsys_batch.contracts.block import Block, Share
 
@@ -119,6 +119,12 @@ class ItemRetrieval(_Retrieval):
     """An item is paired with so many that follow it."""
     negatives: NegativeSettings = NegativeSettings(hard=0)
     """Hard ones are off: items that look alike are often right here, though no session proves it."""
+
+    @model_validator(mode="after")
+    def _nothing_is_shown(self) -> "ItemRetrieval":
+        if self.negatives.shown:
+            raise ValueError(f"training.tasks: {self.name}: negatives.shown needs searches; set it to 0 for item_items")
+        return self
 
 
 class Tagging(Block):

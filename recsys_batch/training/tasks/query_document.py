@@ -105,7 +105,7 @@ class QueryDocumentTask:
         self.temperature = temperature
         self.held_out = held_out
         self._query_prefix, self._document_prefix = prefixes
-        self._bfloat16 = bfloat16
+        self.bfloat16 = bfloat16
 
     def outputs(self, batch: TaskBatch) -> Tensor:
         """Return cosines (Q, D)."""
@@ -131,12 +131,12 @@ class QueryDocumentTask:
 
     def embed_queries(self, queries: Sequence[str]) -> Tensor:
         """Return unit vectors (Q, H) of queries, as the network stands."""
-        return embed_texts(self.module, [self._query_prefix + text for text in queries], bfloat16=self._bfloat16)
+        return embed_texts(self.module, [self._query_prefix + text for text in queries], bfloat16=self.bfloat16)
 
     def embed_documents(self, documents: Sequence[str] | None = None) -> Tensor:
         """Return unit vectors (I, H) of documents, by default all of the task's, as the network stands."""
         texts = [self._document_prefix + text for text in (self.documents if documents is None else documents)]
-        return embed_texts(self.module, texts, bfloat16=self._bfloat16)
+        return embed_texts(self.module, texts, bfloat16=self.bfloat16)
 
     def tokenize_queries(self, queries: Sequence[str]) -> TextBatch:
         """Return queries as tokens."""
