@@ -122,7 +122,7 @@ def _make_job(
     ]
     return TrainingJob(
         examples=folder,
-        data_version=version_examples(hashes, ExampleFiles(folder).item_texts, read_besides),
+        data_version=version_examples(hashes, ExampleFiles(folder), read_besides),
         start=str(start),
         runs=str(registry.root / settings.model / "runs"),
         settings=settings,

@@ -268,15 +268,22 @@ def test_a_rating_out_of_range_and_a_metric_of_no_task_end_the_run(job: Training
 def test_data_versions(tmp_path: Path) -> None:
     file = tmp_path / "tags.jsonl"
     file.write_text("a")
-    first = version_examples({"a": {"b": 1}}, {"i": "mug"}, [str(file)])
-    assert first == version_examples({"a": {"b": 1}}, {"i": "mug"}, [str(file)])
+    shop = ExampleFiles(write_examples(tmp_path / "one"))
+    same = ExampleFiles(write_examples(tmp_path / "same"))
+    item = {"item_id": "i01", "text": "red cup", "category": "cups"}
     others = [
-        version_examples({"a": {"b": 2}}, {"i": "mug"}, [str(file)]),
-        version_examples({"a": {"b": 1}}, {"i": "cup"}, [str(file)]),
+        ExampleFiles(write_examples(tmp_path / f"other{number}", {(ExampleTables.ITEMS, part): [row]}))
+        for number, (part, row) in enumerate(
+            [("train", item), ("test", item), ("test", item | {"category": None}), ("test", item | {"text": "red mug"})]
+        )
     ]
+    first = version_examples({"a": {"b": 1}}, shop, [str(file)])
+    assert first == version_examples({"a": {"b": 1}}, same, [str(file)])
+    found = [version_examples({"a": {"b": 1}}, other, [str(file)]) for other in others]
+    found.append(version_examples({"a": {"b": 2}}, shop, [str(file)]))
     file.write_text("b")
-    others.append(version_examples({"a": {"b": 1}}, {"i": "mug"}, [str(file)]))
-    assert len({first, *others}) == 4
+    found.append(version_examples({"a": {"b": 1}}, shop, [str(file)]))
+    assert len({first, *found}) == 7
 
 
 def test_case_names_tell_equal_texts_apart() -> None:

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys_batch.contracts.datasets import SPLITS
 from recsys_batch.contracts.errors import ModelFilesError
+from recsys_batch.contracts.example_schemas import ExampleTables
 from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.task_config import (
     Classification,
@@ -20,6 +22,7 @@ from recsys_batch.contracts.task_config import (
 from recsys_batch.nn.model_files import fingerprint_model
 from recsys_batch.nn.pooling import PoolingName
 from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.training.example_files import ExampleFiles
 from recsys_batch.training.registry import Cases
 from recsys_batch.training.shop.base import Shared, ShopTask
 from recsys_batch.training.shop.clicks import ClickTask
@@ -130,14 +133,17 @@ def open_task(settings: TaskBlock, shared: Shared, network: TextNetwork, model: 
     return TagTask(settings, shared, network, model)
 
 
-def version_examples(hashes: Mapping[str, Any], texts: Mapping[str, str], files: Sequence[str]) -> str:
+def version_examples(hashes: Mapping[str, Any], examples: ExampleFiles, files: Sequence[str]) -> str:
     """Return 16 hex digits that say which examples a run learns from and is measured on.
 
-    `hashes` are those of the dataset's manifest, `texts` those of the items, `files` what tasks read besides.
+    `hashes` are those of the dataset's manifest; `examples` adds the items, which it does not cover, and `files` what
+    tasks read besides.
     """
     digest = hashlib.sha256(json.dumps(hashes, sort_keys=True, default=str).encode())
-    for item, text in sorted(texts.items()):
-        digest.update(f"{item}\0{text}\0".encode("utf-8", "surrogatepass"))
+    for part in SPLITS:
+        items = examples.read(ExampleTables.ITEMS, part)
+        for row in zip(*(items[name].to_pylist() for name in items.schema.names), strict=True):
+            digest.update(repr((part, *row)).encode("utf-8", "surrogatepass"))
     for file in files:
         digest.update(Path(file).read_bytes() if Path(file).is_file() else b"")
     return digest.hexdigest()[:16]
