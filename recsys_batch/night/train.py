@@ -3,36 +3,31 @@
 Spark exports the examples; the training itself (`training.shop`) needs no JVM, and reads files.
 """
 
-import json
 import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from pathlib import Path
+from typing import Any
 
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.datasets import DatasetManifest
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.identity import code_version
-from recsys_batch.contracts.model_version import ModelVersion
 from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.task_config import Tagging
 from recsys_batch.night.models import encoder_settings, find_model, open_registry
-from recsys_batch.nn.model_files import fingerprint_model
 from recsys_batch.spark.distribute import run_distributed
 from recsys_batch.spark.manifests import read_manifest
 from recsys_batch.spark.session import is_local
 from recsys_batch.spark.tables import Lake
 from recsys_batch.spark.training_data import export_examples
 from recsys_batch.training.example_files import ExampleFiles
-from recsys_batch.training.promotion import ChallengerWorseError, promote
-from recsys_batch.training.registry import Cases, Registry, name_of_folder
-from recsys_batch.training.shop.job import CHECKPOINTS, MODEL, Outcome, TrainingJob, read_cases, version_examples
-from recsys_batch.training.shop.run import find_task, measure_model, name_version_cases, pick_device, run_training
+from recsys_batch.training.registry import Registry
+from recsys_batch.training.shop.job import Outcome, TrainingJob, version_examples
+from recsys_batch.training.shop.release import promote_run, register_run
+from recsys_batch.training.shop.run import find_task, pick_device, run_training
 
 log = logging.getLogger("recsys_batch.night")
-_REGISTERED = "registered.json"
 
 
 @dataclass(frozen=True)
@@ -80,9 +75,9 @@ def train_models(lake: Lake, config: Config, ds: date, options: TrainOptions = T
         outcome = run_distributed(lake.spark, run_training, [job], settings.processes, use_gpu)
     else:
         outcome = run_training(job)
-    version = _register(registry, job, manifest, outcome)
-    is_champion, reason = _promote(registry, job, version, outcome, options.promote)
-    return TrainReport(settings.model, version, outcome, is_champion, reason)
+    version = register_run(registry, job, outcome, _describe(manifest))
+    verdict = promote_run(registry, job, version, outcome, is_wanted=options.promote)
+    return TrainReport(settings.model, version, outcome, verdict.is_champion, verdict.reason)
 
 
 def _choose(config: Config, names: Sequence[str]) -> Training:
@@ -144,73 +139,11 @@ def _choose_device(lake: Lake, settings: Training) -> str:
     return "cuda" if float(amount) > 0 else "cpu"
 
 
-def _register(registry: Registry, job: TrainingJob, manifest: DatasetManifest, outcome: Outcome) -> str:
-    """Register what the run left and return its version; a run that was registered keeps its version."""
-    noted = job.folder / _REGISTERED
-    name = job.settings.model
-    if noted.is_file():
-        return registry.read(name, json.loads(noted.read_text(encoding="utf-8"))["version"]).version
-    start = Path(job.start)
-    parent = name_of_folder(start).replace("@", "/") or fingerprint_model(start)
-    stored = registry.register(
-        ModelVersion(
-            name=name,
-            kind="encoder",
-            settings={
-                "training": job.settings.model_dump(mode="json"),
-                "encoder": {"max_tokens": job.max_tokens, "pooling": job.pooling, "prefixes": list(job.prefixes)},
-            },
-            data={
-                "split": manifest.name,
-                "ds": manifest.ds,
-                "source_run_id": manifest.source_run_id,
-                "tables": asdict(manifest)["tables"],
-                "examples": dict(outcome.examples),
-                "data_version": job.data_version,
-            },
-            metrics={**outcome.after, **outcome.costs, **{f"before/{k}": v for k, v in outcome.before.items()}},
-            parents=(parent,),
-            code_version=code_version(),
-            seed=job.settings.loop.seed,
-        ),
-        job.folder / MODEL,
-        read_cases(job.folder),
-    )
-    noted.write_text(json.dumps({"version": stored.version}), encoding="utf-8")
-    for folder in (MODEL, CHECKPOINTS):  # what they held is in the registry
-        shutil.rmtree(job.folder / folder, ignore_errors=True)
-    return stored.version
-
-
-def _promote(registry: Registry, job: TrainingJob, version: str, outcome: Outcome, is_wanted: bool) -> tuple[bool, str]:
-    """Return whether the version is the champion now, and why or why not."""
-    settings, name = job.settings.promotion, job.settings.model
-    before = registry.champion(name)
-    if before is not None and before.version == version:
-        return True, before.reason
-    if not is_wanted or not settings.automatic:
-        return False, "not promoted: " + ("training.promotion.automatic is false" if is_wanted else "--no-promote")
-    metric = settings.metric or outcome.main_metrics[job.settings.tasks[0].name]
-    task, _, measure = metric.removeprefix("-").partition(".")
-    sign = "-" if metric.startswith("-") else ""
-
-    def measure_champion(model: Path) -> Cases:
-        measured = measure_model(job, model, task)
-        return name_version_cases(measured, job.data_version).get(f"{sign}{measure}", {})
-
-    try:
-        promote(
-            registry,
-            name,
-            version,
-            metric,
-            tolerance=settings.tolerance,
-            min_cases=settings.min_cases,
-            measure=measure_champion,
-            seed=job.settings.loop.seed,
-        )
-    except ChallengerWorseError as error:
-        return False, str(error)
-    champion = registry.champion(name)
-    assert champion is not None  # it was moved just now  # noqa: S101
-    return champion.version == version, champion.reason
+def _describe(manifest: DatasetManifest) -> dict[str, Any]:
+    """Return what a version says of its dataset."""
+    return {
+        "split": manifest.name,
+        "ds": manifest.ds,
+        "source_run_id": manifest.source_run_id,
+        "tables": asdict(manifest)["tables"],
+    }

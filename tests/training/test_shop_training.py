@@ -1,6 +1,7 @@
 """The shop's tasks on a tiny network: what is learned, measured, kept, resumed and refused; no JVM."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,20 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
         steps.clear()
         assert run_training(checkpointed) == resumed
         assert steps == []
+
+
+def test_curves_go_to_the_tracker(job: TrainingJob) -> None:
+    logged: list[tuple[int, set[str]]] = []
+
+    class Curves:
+        def log(self, step: int, values: dict[str, float]) -> None:
+            logged.append((step, set(values)))
+
+    outcome = run_training(job, lambda given: nullcontext(Curves() if given is job else None))
+    steps = [step for step, names in logged if "learning_rate" in names]
+    assert steps == list(range(1, int(outcome.costs["train_steps"]) + 1))
+    # Part valid of the tiny shop has clicks but no category.
+    assert any("search.ndcg@10" in names for _, names in logged)
 
 
 def test_what_decides_the_result_names_the_run(job: TrainingJob, tiny_folder: Path) -> None:

@@ -8,6 +8,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -37,12 +38,15 @@ log = logging.getLogger("recsys_batch.training")
 _TIMED_TEXTS = 512
 
 
-def run_training(job: TrainingJob, open_tracker: Callable[[Path], Tracker] | None = None) -> Outcome:
+OpenTracker = Callable[[TrainingJob], AbstractContextManager[Tracker]]
+
+
+def run_training(job: TrainingJob, open_tracker: OpenTracker | None = None) -> Outcome:
     """Train what the job says, or go on with that, and return what the finished model reaches.
 
     A run that is finished already is not trained again. In a group of processes (`distributed.join_group`) all call
-    this; the first one measures and writes. `open_tracker` gets the run's folder. Raises what `loop.train` and the
-    tasks raise.
+    this; the first one measures and writes. `open_tracker` says where the curves go. Raises what `loop.train` and
+    the tasks raise.
     """
     finished = read_outcome(job.folder)
     if finished is not None:
@@ -104,7 +108,7 @@ class _Run:
             shop_task.task.module.to(device)
         check_before_start([shop_task.task for shop_task in self.tasks], job.settings.loop, device)
 
-    def train(self, open_tracker: Callable[[Path], Tracker] | None) -> Outcome:
+    def train(self, open_tracker: OpenTracker | None) -> Outcome:
         job, is_first = self.job, distributed.rank() == 0
         before: dict[str, float] = {}
         if is_first:
@@ -112,14 +116,15 @@ class _Run:
             before, _ = self._measure()
             _log_metrics("before training", before)
         distributed.wait_for_all()
-        result = train(
-            [shop_task.task for shop_task in self.tasks],
-            job.settings.loop,
-            job.folder / CHECKPOINTS,
-            device=self.device,
-            track=open_tracker(job.folder) if open_tracker is not None and is_first else None,
-            data_version=job.data_version,
-        )
+        with open_tracker(job) if open_tracker is not None else nullcontext() as track:
+            result = train(
+                [shop_task.task for shop_task in self.tasks],
+                job.settings.loop,
+                job.folder / CHECKPOINTS,
+                device=self.device,
+                track=track,
+                data_version=job.data_version,
+            )
         if job.settings.adapter is not None:
             from recsys_batch.training.lora import merge_adapter
 
