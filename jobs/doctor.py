@@ -2,7 +2,7 @@
 
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.night.doctor.diagnose import diagnose, raise_faults
-from recsys_batch.pipeline import find_encoder
+from recsys_batch.night.models import find_encoder
 from recsys_batch.report.doctor import print_findings
 from recsys_batch.report.progress import open_console
 from recsys_batch.spark.session import open_session

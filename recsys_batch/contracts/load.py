@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -56,10 +56,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), env: Mapping[st
     return config
 
 
+_CHANGE_NO_ROW = ("datasets", "training", "compress", "maintain")
+
+
 def hash_config(config: Config) -> str:
     """Return the SHA-256 (hex) of everything in the config that can change a published row; not where the lake is."""
-    # The datasets are made from what the night prepared, and models from those; they change nothing in it.
-    kept = config.model_dump(mode="json", exclude={"lake": {"root"}, "datasets": True, "compress": True})
+    # Datasets and models are made from what the night prepared; they change nothing in it. The model that it encodes
+    # with counts by its fingerprint.
+    kept = config.model_dump(mode="json", exclude={"lake": {"root"}, **dict.fromkeys(_CHANGE_NO_ROW, True)})
     text = json.dumps(kept, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -156,6 +160,11 @@ def _suggest(location: tuple[int | str, ...]) -> str:
     block: Any = Config
     for part in location[:-1]:
         if isinstance(part, int):
+            continue
+        if get_origin(block) is Annotated:  # one of several blocks, which pydantic names by their kind
+            block = next(
+                (one for one in get_args(get_args(block)[0]) if one.model_fields["kind"].default == part), None
+            )
             continue
         field = block.model_fields.get(part) if isinstance(block, type) and issubclass(block, BaseModel) else None
         block = _block_of(field.annotation) if field is not None else None

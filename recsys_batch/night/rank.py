@@ -1,5 +1,7 @@
 """Stages `rank` and `rerank`: candidates become scored lists, scored lists become staged rows."""
 
+from pathlib import Path
+
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config import Retrieve
 from recsys_batch.night.context import Run
@@ -7,6 +9,7 @@ from recsys_batch.night.retrieve import LIST_KINDS, index_folder, list_tables
 from recsys_batch.report.progress import read_progress, watch
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.publish import stage
+from recsys_batch.training.registry import name_of_folder
 from recsys_batch.workers.rank import RankCandidates
 from recsys_batch.workers.rerank import RerankCandidates
 
@@ -45,5 +48,8 @@ def rerank(run: Run) -> None:
 
 
 def model_version(run: Run) -> str:
-    """Return what published rows carry as `model_version`: the encoder that the scores rest on."""
-    return f"encoder:{run.encoder_fingerprint[:12]}"
+    """Return what published rows carry as `model_version`: the encoder that the scores rest on.
+
+    `NAME@VERSION` of a registered model, else a part of the encoder's fingerprint.
+    """
+    return name_of_folder(Path(run.encoder.model)) or f"encoder:{run.encoder_fingerprint[:12]}"

@@ -124,17 +124,28 @@ def _sizes(num_rows: int, device: torch.device) -> list[int]:
     return [int(size) for size in sizes]
 
 
+def gather_rows(rows_BD: Tensor) -> Tensor:
+    """Return the rows of all processes (sum of B, D) in the order of ranks, without gradients; all must call it."""
+    if num_ranks() == 1:
+        return rows_BD
+    sizes = _sizes(len(rows_BD), rows_BD.device)
+    return _gather(rows_BD.detach(), sizes)
+
+
+def _gather(rows_BD: Tensor, sizes: list[int]) -> Tensor:
+    # Filled up to one size: gloo gathers equal shapes only.
+    padded = rows_BD.new_zeros((max(sizes), *rows_BD.shape[1:]))
+    padded[: len(rows_BD)] = rows_BD
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows_BD: Tensor) -> Tensor:
         ctx.sizes = _sizes(len(rows_BD), rows_BD.device)
-        largest = max(ctx.sizes)
-        # Filled up to one size: gloo gathers equal shapes only.
-        padded = rows_BD.new_zeros((largest, *rows_BD.shape[1:]))
-        padded[: len(rows_BD)] = rows_BD
-        parts = [torch.empty_like(padded) for _ in ctx.sizes]
-        dist.all_gather(parts, padded)
-        return torch.cat([part[:size] for part, size in zip(parts, ctx.sizes, strict=True)])
+        return _gather(rows_BD, ctx.sizes)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:

@@ -41,8 +41,11 @@ class ExampleFiles:
     @cached_property
     def item_texts(self) -> Mapping[str, str]:
         """Item id -> text, of all parts."""
-        tables = [self.read(ExampleTables.ITEMS, part) for part in SPLITS]
-        rows = pa.concat_tables(tables)
+        return self.texts_of(*SPLITS)
+
+    def texts_of(self, *parts: str) -> dict[str, str]:
+        """Return item id -> text of these parts; of part train, what training may read."""
+        rows = pa.concat_tables([self.read(ExampleTables.ITEMS, part) for part in parts])
         return dict(zip(rows["item_id"].to_pylist(), rows["text"].to_pylist(), strict=True))
 
     def categories(self, part: str) -> LabeledTexts:
@@ -59,12 +62,12 @@ class ExampleFiles:
         rows = self._with_texts(self.read(ExampleTables.RATINGS, part))
         reviews, items = rows["text"].to_pylist(), self._texts_of(rows)
         texts = [f"{review}\n{item}" if review else item for review, item in zip(reviews, items, strict=True)]
-        return RatedTexts(texts, rows["rating"].to_numpy(), low, high)
+        return RatedTexts(texts, rows["rating"].to_numpy().copy(), low, high)
 
     def clicks(self, part: str) -> Clicks:
         """Return what queries were shown, with what came of it."""
         rows = self._with_texts(self.read(ExampleTables.CLICKS, part))
-        labels, weights = rows["label"].to_numpy().astype(np.int64), rows["weight"].to_numpy()
+        labels, weights = rows["label"].to_numpy().astype(np.int64), rows["weight"].to_numpy().copy()
         return Clicks(self._texts_of(rows), labels, weights, rows["query"].to_pylist())
 
     def query_items(self, part: str) -> QueryItems:

@@ -10,43 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
-from recsys_batch.contracts.block import Block
+from recsys_batch.contracts.task_config import NegativeSettings
 from recsys_batch.nn.seen import SeenItems
 from recsys_batch.nn.topk import ItemBlock, exact_topk
 
 Indices = NDArray[np.int64]
-
-
-class NegativeSettings(Block):
-    """How many negatives a pair gets besides the batch's own, and which mined ones are believed."""
-
-    hard: int = Field(2, ge=0)
-    """Drawn from the mined ones, anew in every batch."""
-    random: int = Field(0, ge=0)
-    popular: int = Field(0, ge=0)
-    """Drawn by `popularity ** popularity_power`."""
-    shown: int = Field(0, ge=0)
-    """Shown for the query, and not clicked."""
-    popularity_power: float = Field(0.75, ge=0)
-    depth: int = Field(100, ge=1)
-    """Nearest documents of a query that are looked at for hard negatives."""
-    keep: int = Field(20, ge=1)
-    """Hard negatives kept a pair, the nearest first."""
-    skip: int = Field(0, ge=0)
-    """Nearest documents passed over before that: those most likely right, where no one judged them."""
-    max_share: float = Field(0.95, gt=0)
-    """A document whose score is above this share of the positive's is taken for right (TopK-PercPos of NV-Retriever,
-    arXiv 2407.15831)."""
-    margin: float = Field(0.0, ge=0)
-    """A document less than this below the positive's score is taken for right (TopK-MarginPos of the same)."""
-
-    @property
-    def is_mining(self) -> bool:
-        """Whether the encoder is needed."""
-        return self.hard > 0
 
 
 @dataclass(frozen=True)

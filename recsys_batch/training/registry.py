@@ -27,6 +27,9 @@ from recsys_batch.contracts.model_version import (
 
 _NAME = re.compile(r"^[A-Za-z_][\w-]*$")
 _CASES_NAME = re.compile(r"^[\w@.=\[\]-]+$")
+_NAME_OF_VERSION = re.compile(r"^[0-9a-f]{12}$")
+REGISTRY_PREFIX = "registry:"
+"""How the configuration names a registered model."""
 
 Cases = Mapping[str, float]
 """Case (a user, a query, a request) -> metric on that case alone; what a paired test compares."""
@@ -128,6 +131,18 @@ class Registry:
             )
         return self.model_folder(name, champion.version)
 
+    def resolve(self, reference: str) -> Path:
+        """Return the checked model folder of `registry:NAME` (its champion) or `registry:NAME@VERSION`.
+
+        Raises ModelVersionNotFoundError, ModelVersionSpoiledError, and ConfigError on a name that is none.
+        """
+        name, at, version = reference.removeprefix(REGISTRY_PREFIX).partition("@")
+        _check_name(name, _NAME, "model")
+        if not at:
+            return self.champion_folder(name)
+        _check_name(version, _NAME_OF_VERSION, "version")
+        return self.model_folder(name, version)
+
     def point_to(self, name: str, version: str, reason: str, after: Champion | None) -> Champion:
         """Move the pointer to a version, provided that it still stands at `after`.
 
@@ -154,6 +169,13 @@ class Registry:
 
     def _folder(self, name: str, version: str) -> Path:
         return self.root / name / "versions" / version
+
+
+def name_of_folder(folder: Path) -> str:
+    """Return `NAME@VERSION` where `folder` holds the files of a registered version, else nothing."""
+    version, versions, name = folder.parent, folder.parent.parent, folder.parent.parent.parent
+    is_version = folder.name == "model" and versions.name == "versions" and (version / "manifest.json").is_file()
+    return f"{name.name}@{version.name}" if is_version else ""
 
 
 def align(first: Cases, second: Cases) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,10 @@ class Task(Protocol):
     """One thing to learn. `module` holds all it trains; what several tasks share is the same object in each."""
 
     name: str
-    module: nn.Module
+
+    @property
+    def module(self) -> nn.Module:
+        """Return the network with all that this task trains."""
 
     def __len__(self) -> int:
         """Return the number of training examples."""

@@ -1,6 +1,6 @@
 """Texts of a task, tokenized once; and what the network makes of many texts when it is not learning."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,12 +14,19 @@ EVALUATION_BATCH = 128
 """Texts of a forward pass without gradients."""
 
 
+Augment = Callable[[str, np.random.Generator], str]
+"""Changes a text, or not, by a generator."""
+
+
 class TextSet:
     """A column of texts: equal ones are tokenized once."""
 
-    def __init__(self, network: TextNetwork, texts: Sequence[str]) -> None:
-        """Tokenize with the network's tokenizer. Raises TypeError for what is no string."""
+    def __init__(self, network: TextNetwork, texts: Sequence[str], augment: Augment | None = None) -> None:
+        """Tokenize with the network's tokenizer; what `augment` changes is tokenized when it is read. Raises TypeError
+        for what is no string.
+        """
         self._network = network
+        self._augment, self._texts = augment, texts
         rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         self._ids = [found or [network.pad_id] for found in network.tokenizer.ids(list(rows))]
         self._row_N = np.array([rows[text] for text in texts], dtype=np.int64)
@@ -31,6 +38,12 @@ class TextSet:
     def batch(self, indices: NDArray[np.int64]) -> TextBatch:
         """Return the texts at these positions."""
         return self._network.collate([self._ids[row] for row in self._row_N[indices]])
+
+    def training_batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> TextBatch:
+        """Return the texts at these positions, augmented where that is set."""
+        if self._augment is None:
+            return self.batch(indices)
+        return self._network.tokenize([self._augment(self._texts[index], rng) for index in indices])
 
     def distinct_batch(self, indices: NDArray[np.int64]) -> tuple[TextBatch, Tensor]:
         """Return the distinct texts at these positions, and for each position its row among them."""

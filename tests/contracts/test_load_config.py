@@ -60,6 +60,17 @@ def test_a_minimal_file_gets_the_documented_defaults(write: Write) -> None:
         ("rernk: {top_n: 5}", "rernk", "did you mean 'rerank'?"),
         ("rerank: {topn: 5}", "rerank.topn", "did you mean 'top_n'?"),
         ("retrieve: {content: {wieght: 1}}", "retrieve.content.wieght", "did you mean 'weight'?"),
+        (
+            "training: {loop: {optimizer: {learing_rate: 1}}}",
+            "training.loop.optimizer.learing_rate",
+            "did you mean 'learning_rate'?",
+        ),
+        ("training: {adapter: {rnk: 1}}", "training.adapter.rnk", "did you mean 'rank'?"),
+        (
+            "training: {tasks: [{kind: category}, {kind: query_items, negatives: {hrd: 1}}]}",
+            "training.tasks.1.query_items.negatives.hrd",
+            "did you mean 'hard'?",
+        ),
         ("lists: {zzz: 1}", "lists.zzz", "known keys: users, similar_items, queries, requests"),
     ],
 )
@@ -93,6 +104,9 @@ def test_an_unknown_key_within_a_list_is_named_with_its_position(write: Write) -
         ("item_text: {fields: []}", "item_text.fields", "[]"),
         ("lake: {catalog_schema: a.b.c}", "lake.catalog_schema", "'a.b.c'"),
         ("name: my-shop", "name", "'my-shop'"),
+        ("training: {model: a/b}", "training.model", "'a/b'"),
+        ("training: {tasks: [{kind: rating, low: x}]}", "training.tasks.0.rating.low", "'x'"),
+        ("training: {tasks: [{kind: stars}]}", "training.tasks.0", "{'kind': 'stars'}"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_path(write: Write, block: str, dotted: str, value: str) -> None:
@@ -294,6 +308,8 @@ def test_the_hash_says_what_is_computed_not_where_it_is_written(write: Write) ->
     # Training data is made from what the night left, and models from that; they change nothing there.
     assert hash_config(load_config(path, ["datasets.max_position=9"], env={})) == plain
     assert hash_config(load_config(path, ["compress.steps.student.layers=2"], env={})) == plain
+    assert hash_config(load_config(path, ["training.loop.epochs=9"], env={})) == plain
+    assert hash_config(load_config(path, ["maintain.keep_nights=3"], env={})) == plain
     # Writing a default out, and the order of keys, change nothing.
     assert hash_config(load_config(path, ["rerank.top_n=20", "seed=0"], env={})) == plain
     events, items = MINIMAL.split("  items:")
@@ -307,7 +323,7 @@ def test_the_hash_changes_with_every_other_key(write: Write) -> None:
     variants = {
         dotted: hash_config(changed)
         for dotted, changed in changed_copies(config)
-        if not dotted.startswith(("lake.", "datasets.", "compress."))
+        if not dotted.startswith(("lake.", "datasets.", "training.", "compress.", "maintain."))
     }
     # One of each block, so that a walk that finds nothing fails.
     assert {

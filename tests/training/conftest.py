@@ -1,6 +1,5 @@
-"""Tiny models made by the tests: a BERT of two layers, and its WordPiece tokenizer of English and Chinese words."""
+"""Tiny models made by the tests."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,26 +7,7 @@ import pytest
 import torch
 
 from recsys_batch.nn.text_network import TextNetwork
-
-_WORDS = (
-    *(
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        "red",
-        "blue",
-        "runn",
-        "##ing",
-        "shoes",
-        "mug",
-        "cup",
-        "good",
-        "bad",
-    ),
-    *"红色跑鞋华为手机壳好差",
-)
+from tests.training.tiny_model import write_tiny_model
 
 
 @pytest.fixture(autouse=True)
@@ -42,30 +22,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory with seeded random weights."""
-    import transformers
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    folder = tmp_path_factory.mktemp("tiny_bert")
-    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(_WORDS)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"truncation_side": "right"}))
-    config = transformers.BertConfig(
-        vocab_size=len(_WORDS),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        transformers.BertModel(config, add_pooling_layer=False).save_pretrained(str(folder))
-    return folder
+    return write_tiny_model(tmp_path_factory.mktemp("tiny_bert"))
 
 
 @pytest.fixture

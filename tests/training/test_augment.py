@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_batch.contracts.errors import ConfigError, SourceNotFoundError
+from recsys_batch.contracts.task_config import AugmentSettings
 from recsys_batch.training.augment.attributes import shuffle_attributes
-from recsys_batch.training.augment.augmenter import Augmenter, AugmentSettings
+from recsys_batch.training.augment.augmenter import Augmenter
 from recsys_batch.training.augment.edits import delete_tokens, swap_tokens
 from recsys_batch.training.augment.synonyms import Lexicon, replace_synonyms
 from recsys_batch.training.augment.typos import add_typos
@@ -159,7 +160,7 @@ def test_real_lexicons() -> None:
 def test_augmenter(tmp_path: Path) -> None:
     lexicon(tmp_path)
     wanted = AugmentSettings(
-        texts=1.0, synonyms=1.0, lexicons=(str(tmp_path / "english.csv"),), swap=1.0, paraphrases=1.0
+        texts=1.0, synonyms=1.0, lexicons=[str(tmp_path / "english.csv")], swap=1.0, paraphrases=1.0
     )
     augment = Augmenter(wanted, {"settee": ["red sofa"]})
     assert {augment("settee", rng(seed)) for seed in range(30)} == {"couch red", "lounge red"}

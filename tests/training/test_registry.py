@@ -13,7 +13,7 @@ from recsys_batch.contracts.model_version import (
     ModelVersionNotFoundError,
     ModelVersionSpoiledError,
 )
-from recsys_batch.training.registry import Registry, align
+from recsys_batch.training.registry import Registry, align, name_of_folder
 
 
 def manifest(seed: int = 0, name: str = "encoder") -> ModelVersion:
@@ -126,6 +126,30 @@ def test_wrong_names_and_empty_models_are_refused(registry: Registry, model: Pat
         registry.register(manifest(), tmp_path / "empty", {})
     with pytest.raises(ModelVersionNotFoundError, match="no version 'x'"):
         registry.read("encoder", "x")
+
+
+def test_references_lead_to_the_champion_or_to_a_version(registry: Registry, model: Path) -> None:
+    first = registry.register(manifest(), model, {}).version
+    second = registry.register(manifest(seed=1), model, {}).version
+    with pytest.raises(ModelVersionNotFoundError, match="no champion"):
+        registry.resolve("registry:encoder")
+    registry.point_to("encoder", second, "better", None)
+    folder = registry.resolve("registry:encoder")
+    assert name_of_folder(folder) == f"encoder@{second}"
+    assert name_of_folder(registry.resolve(f"registry:encoder@{first}")) == f"encoder@{first}"
+    assert [name_of_folder(path) for path in (model, folder.parent, Path("/model"), Path("package:x"))] == [""] * 4
+    for wrong, what in (
+        ("registry:../x", "model name"),
+        ("registry:encoder@../../x", "version name"),
+        ("registry:", "model name"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            registry.resolve(wrong)
+    with pytest.raises(ModelVersionNotFoundError, match="no version 'ffffffffffff'"):
+        registry.resolve("registry:encoder@ffffffffffff")
+    (folder / "model.safetensors").write_bytes(b"altered")
+    with pytest.raises(ModelVersionSpoiledError, match="was changed"):
+        registry.resolve("registry:encoder")
 
 
 def test_align_keeps_the_common_cases_in_one_order() -> None:

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from recsys_batch.contracts.task_config import NegativeSettings
 from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.nn.seen import SeenItems
 from recsys_batch.nn.text_network import TextNetwork
 from recsys_batch.training.embedding import embed_texts
 from recsys_batch.training.loop import train
-from recsys_batch.training.negatives import Negatives, NegativeSettings, Pairs
+from recsys_batch.training.negatives import Negatives, Pairs
 from recsys_batch.training.tasks.graded_retrieval import GradedRetrievalTask, GradedSettings
 from recsys_batch.training.tasks.query_document import HeldOut, embed_by_length
 from recsys_batch.training.tasks.retrieval import RetrievalTask, pairs_from_sessions
@@ -212,3 +214,20 @@ def test_refusals(tiny_network: Networks) -> None:
         GradedRetrievalTask(network, ["mug"], DOCUMENTS, [{99: 1.0}], GradedSettings())
     with pytest.raises(ValueError, match="judgments of 0"):
         GradedRetrievalTask(network, ["mug"], DOCUMENTS, [], GradedSettings())
+
+
+def test_held_out_leaves_out_what_is_excluded_and_ranks_its_own_documents(tiny_network: Networks) -> None:
+    items_QH = torch.eye(3)
+    grades = [{1: 1.0}, {0: 1.0}, {2: 1.0}]
+    itself = SeenItems(np.arange(4), np.arange(3))
+    each = HeldOut(["a", "b", "c"], grades, k=1, exclude=itself).measure_each(items_QH, torch.eye(3)[[0, 0, 2]])
+    # Query 1 finds nothing near, and of equals the first: document 0. Query 2's only right one is itself.
+    assert each["hit_rate@1"].tolist() == [1.0, 1.0, 0.0]
+    task = RetrievalTask(
+        tiny_network(),
+        ["mug"],
+        ["red mug"],
+        Pairs(np.array([0]), np.array([0])),
+        held_out=HeldOut(["mug"], [{1: 1.0}], 1, documents=["shoes", "mug"]),
+    )
+    assert task.evaluate() == {"ndcg@1": 1.0, "hit_rate@1": 1.0}

@@ -1,5 +1,6 @@
 """Tasks small enough that a whole run takes milliseconds; importable from the processes that tests start."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.training.checkpoints import read_latest
 from recsys_batch.training.distributed import first_gathered_row, gather_with_gradients, join_group, rank
 from recsys_batch.training.loop import train
+from recsys_batch.training.shop.job import CHECKPOINTS, TrainingJob
+from recsys_batch.training.shop.run import run_training
 from recsys_batch.training.task import TaskBatch
 
 
@@ -222,3 +226,12 @@ def shared_settings() -> Loop:
     """Batches of 8 that two processes split, the last of an epoch unevenly."""
     optimizer = Optimizer(head_learning_rate=0.02, accumulate=2)
     return Loop(epochs=3, batch_size=8, optimizer=optimizer, learn_task_weights=True, metric="-line.mse", ema_decay=0.5)
+
+
+def train_shop_together(folder: str, job: TrainingJob) -> list[tuple[str, float]]:
+    """Train a job's tasks in the group of processes of the environment, dropout off; return task and loss a step."""
+    placed = dataclasses.replace(job, runs=folder)
+    run_training(placed)
+    checkpoint = read_latest(placed.folder / CHECKPOINTS)
+    assert checkpoint is not None
+    return [(task, loss) for task, loss in checkpoint.facts["records"]["losses"]]

@@ -5,30 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_batch.contracts.block import Block, Share
+from recsys_batch.contracts.task_config import AugmentSettings
 from recsys_batch.training.augment.attributes import shuffle_attributes
 from recsys_batch.training.augment.edits import delete_tokens, swap_tokens
 from recsys_batch.training.augment.synonyms import Lexicon, replace_synonyms
 from recsys_batch.training.augment.typos import add_typos
-
-
-class AugmentSettings(Block):
-    """How often a text is changed, and how much of it by each kind; 0 leaves a kind out."""
-
-    texts: Share = 0.5
-    """Share of the texts that are changed at all."""
-    synonyms: Share = 0.0
-    """Share of the words with a synonym that are replaced."""
-    lexicons: tuple[str, ...] = ()
-    """Files of synonyms (formats: `Lexicon.load`)."""
-    deletion: Share = 0.0
-    swap: Share = 0.0
-    typos: Share = 0.0
-    """Share of the characters."""
-    paraphrases: Share = 0.0
-    """Share of the changed texts that are first replaced by one of their paraphrases, where they have some."""
-    attributes: bool = False
-    """Shuffle lists of attributes."""
 
 
 class Augmenter:

@@ -14,7 +14,7 @@ from recsys_batch.nn.text_network import TextBatch, TextNetwork
 from recsys_batch.rules.label_metrics import accuracy, macro_f1
 from recsys_batch.training.examples import LabeledTexts, index_labels
 from recsys_batch.training.task import TaskBatch
-from recsys_batch.training.text_sets import TextSet, evaluating
+from recsys_batch.training.text_sets import Augment, TextSet, evaluating
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class ClassificationTask:
         name: str = "classification",
         dropout: float = 0.1,
         balanced: bool = False,
+        augment: Augment | None = None,
         seed: int = 0,
     ) -> None:
         """Tokenize the examples; `classes` by default are those of the training examples, ascending.
@@ -51,7 +52,7 @@ class ClassificationTask:
         self.network = network
         self.head = ClassHead(network.dim, len(self.classes), dropout, seed)
         self.module = nn.ModuleDict({"encoder": network, "head": self.head})
-        self._texts = TextSet(network, train.texts)
+        self._texts = TextSet(network, train.texts, augment)
         self._labels = torch.from_numpy(index_labels(f"{name}: label", train.labels, self.classes))
         self._weights = torch.from_numpy(train.weights) if train.weights is not None else None
         self._weights_C = balanced_class_weights(self._labels, len(self.classes)) if balanced else None
@@ -66,9 +67,9 @@ class ClassificationTask:
     def start_epoch(self, epoch: int) -> None:
         """Nothing to prepare."""
 
-    def make_batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> TaskBatch:  # noqa: ARG002
+    def make_batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> TaskBatch:
         """Return the texts of these positions and their labels."""
-        text, chosen = self._texts.batch(indices), torch.from_numpy(indices)
+        text, chosen = self._texts.training_batch(indices, rng), torch.from_numpy(indices)
         weights_B = self._weights[chosen] if self._weights is not None else None
         return TaskBatch(ClassInputs(text, self._labels[chosen], weights_B), len(indices), text.num_tokens)
 

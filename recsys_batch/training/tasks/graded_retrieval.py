@@ -15,7 +15,7 @@ from recsys_batch.nn.text_network import TextNetwork
 from recsys_batch.nn.topk import ItemBlock, exact_topk
 from recsys_batch.training.task import TaskBatch
 from recsys_batch.training.tasks.query_document import HeldOut, QueryDocumentBatch, QueryDocumentTask
-from recsys_batch.training.tasks.retrieval import Augment
+from recsys_batch.training.text_sets import Augment
 
 _EMPTY = torch.empty(0, dtype=torch.int64)
 

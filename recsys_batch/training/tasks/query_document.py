@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recsys_batch.nn.contrastive import softmax_divergence
+from recsys_batch.nn.seen import SeenItems
 from recsys_batch.nn.text_network import TextBatch, TextNetwork
 from recsys_batch.nn.topk import ItemBlock, exact_topk
 from recsys_batch.rules.metrics import graded_ndcg
@@ -48,22 +49,28 @@ class HeldOut:
     grades: Sequence[Mapping[int, float]]
     """For each query: document -> grade."""
     k: int = 10
+    documents: Sequence[str] | None = None
+    """What is ranked, where it is not what the task learns from."""
+    exclude: SeenItems | None = None
+    """Documents that are left out of each query's list, such as the item itself."""
 
     def measure(self, queries_QH: Tensor, documents_IH: Tensor) -> dict[str, float]:
         """Return `ndcg@k` (exponential gains) and `hit_rate@k` (anything relevant) over queries with a relevant one."""
-        top_QK = exact_topk(queries_QH, [ItemBlock(0, documents_IH)], self.k).indices_QK.numpy()
+        by_metric = self.measure_each(queries_QH, documents_IH)
+        told = ~np.isnan(next(iter(by_metric.values())))
+        return {name: float(values_Q[told].mean()) for name, values_Q in by_metric.items() if told.any()}
+
+    def measure_each(self, queries_QH: Tensor, documents_IH: Tensor) -> dict[str, NDArray[np.float64]]:
+        """Return the same metrics of each query (Q); NaN where no document is relevant."""
+        blocks = [ItemBlock(0, documents_IH)]
+        top_QK = exact_topk(queries_QH, blocks, self.k, exclude=self.exclude).indices_QK.numpy()
         ndcgs, hits = [], []
         for top_K, grades in zip(top_QK, self.grades, strict=True):
             grades_K = np.array([grades.get(int(document), 0.0) for document in top_K], dtype=np.float64)
             ndcgs.append(graded_ndcg(grades_K, np.array(list(grades.values()), dtype=np.float64), self.k))
             hits.append(float(grades_K.max(initial=0.0) > 0))
-        told = [row for row, value in enumerate(ndcgs) if not np.isnan(value)]
-        if not told:
-            return {}
-        return {
-            f"ndcg@{self.k}": float(np.mean([ndcgs[row] for row in told])),
-            f"hit_rate@{self.k}": float(np.mean([hits[row] for row in told])),
-        }
+        ndcg_Q, hit_Q = np.array(ndcgs, dtype=np.float64), np.array(hits, dtype=np.float64)
+        return {f"ndcg@{self.k}": ndcg_Q, f"hit_rate@{self.k}": np.where(np.isnan(ndcg_Q), np.nan, hit_Q)}
 
 
 def embed_by_length(network: TextNetwork, texts: TextBatch, rows: int = _ROWS_TOGETHER) -> Tensor:
@@ -104,7 +111,7 @@ class QueryDocumentTask:
         self.temperature = temperature
         self.held_out = held_out
         self._query_prefix, self._document_prefix = prefixes
-        self._bfloat16 = bfloat16
+        self.bfloat16 = bfloat16
 
     @property
     def dim(self) -> int:
@@ -137,7 +144,10 @@ class QueryDocumentTask:
         """
         if self.held_out is None:
             return {}
-        queries_QH, documents_IH = self.embed_queries(self.held_out.queries), self.embed_documents()
+        queries_QH, documents_IH = (
+            self.embed_queries(self.held_out.queries),
+            self.embed_documents(self.held_out.documents),
+        )
         found = self.held_out.measure(queries_QH, documents_IH)
         for dim in dimensions:
             measured = self.held_out.measure(truncate(queries_QH, dim), truncate(documents_IH, dim))
@@ -146,12 +156,12 @@ class QueryDocumentTask:
 
     def embed_queries(self, queries: Sequence[str]) -> Tensor:
         """Return unit vectors (Q, H) of queries, as the network stands."""
-        return embed_texts(self.module, [self._query_prefix + text for text in queries], bfloat16=self._bfloat16)
+        return embed_texts(self.module, [self._query_prefix + text for text in queries], bfloat16=self.bfloat16)
 
-    def embed_documents(self) -> Tensor:
-        """Return unit vectors (I, H) of all documents, as the network stands."""
-        texts = [self._document_prefix + text for text in self.documents]
-        return embed_texts(self.module, texts, bfloat16=self._bfloat16)
+    def embed_documents(self, documents: Sequence[str] | None = None) -> Tensor:
+        """Return unit vectors (I, H) of documents, by default all of the task's, as the network stands."""
+        texts = [self._document_prefix + text for text in (self.documents if documents is None else documents)]
+        return embed_texts(self.module, texts, bfloat16=self.bfloat16)
 
     def tokenize_queries(self, queries: Sequence[str]) -> TextBatch:
         """Return queries as tokens."""

@@ -14,7 +14,7 @@ from recsys_batch.nn.text_network import TextBatch, TextNetwork
 from recsys_batch.rules.label_metrics import rmse
 from recsys_batch.training.examples import RatedTexts
 from recsys_batch.training.task import TaskBatch
-from recsys_batch.training.text_sets import TextSet, evaluating
+from recsys_batch.training.text_sets import Augment, TextSet, evaluating
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class RegressionTask:
         *,
         name: str = "regression",
         dropout: float = 0.1,
+        augment: Augment | None = None,
         seed: int = 0,
     ) -> None:
         """Tokenize the examples."""
@@ -45,7 +46,7 @@ class RegressionTask:
         spread = float(train.values.std()) if len(train) else 1.0
         self.head = NumberHead(network.dim, mean, spread or 1.0, dropout, seed)
         self.module = nn.ModuleDict({"encoder": network, "head": self.head})
-        self._texts = TextSet(network, train.texts)
+        self._texts = TextSet(network, train.texts, augment)
         self._targets = self.head.standardize(torch.from_numpy(train.values)).float()
         self._held_out = TextSet(network, held_out.texts) if held_out is not None else None
         self._held_out_values = held_out.values if held_out is not None else np.zeros(0)
@@ -59,9 +60,9 @@ class RegressionTask:
     def start_epoch(self, epoch: int) -> None:
         """Nothing to prepare."""
 
-    def make_batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> TaskBatch:  # noqa: ARG002
+    def make_batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> TaskBatch:
         """Return the texts of these positions and their standardized numbers."""
-        text = self._texts.batch(indices)
+        text = self._texts.training_batch(indices, rng)
         return TaskBatch(NumberInputs(text, self._targets[torch.from_numpy(indices)]), len(indices), text.num_tokens)
 
     def outputs(self, batch: TaskBatch) -> Tensor:

@@ -1,6 +1,6 @@
 """Query to item, and item to item: each query's document against the batch's others and against drawn negatives."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,11 +9,17 @@ from torch import Tensor
 
 from recsys_batch.nn.contrastive import info_nce
 from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.training.distributed import gather_rows, gather_with_gradients
 from recsys_batch.training.negatives import Negatives, Pairs
 from recsys_batch.training.task import TaskBatch
-from recsys_batch.training.tasks.query_document import HeldOut, QueryDocumentBatch, QueryDocumentTask
+from recsys_batch.training.tasks.query_document import (
+    HeldOut,
+    QueryDocumentBatch,
+    QueryDocumentTask,
+    embed_by_length,
+)
+from recsys_batch.training.text_sets import Augment
 
-Augment = Callable[[str, np.random.Generator], str]
 _EMPTY = torch.empty(0)
 
 
@@ -33,7 +39,10 @@ def pairs_from_sessions(sessions: Sequence[Sequence[int]], window: int = 3) -> P
 
 
 class RetrievalTask(QueryDocumentTask):
-    """InfoNCE over pairs. Documents that are right for a query by any pair never count against it."""
+    """InfoNCE over pairs. Documents that are right for a query by any pair never count against it.
+
+    Processes that share a batch share its documents too: each query is told from the documents of all of them.
+    """
 
     def __init__(
         self,
@@ -83,25 +92,44 @@ class RetrievalTask(QueryDocumentTask):
         """Return the pairs' queries, and the distinct documents of pairs and negatives."""
         query_Q, answer_Q = self.pairs.query_P[indices], self.pairs.document_P[indices]
         drawn = [self.negatives.draw(int(pair), rng) for pair in indices] if self.negatives else []
-        documents_D = np.unique(np.concatenate([answer_Q, *drawn]))
+        mine = np.unique(np.concatenate([answer_Q, *drawn]))
+        documents_D, first_U = self._documents_of_all(mine)
         texts = [self.queries[row] for row in query_Q]
         if self._augment is not None:
             texts = [self._augment(text, rng) for text in texts]
+        # A document that several processes have counts once.
+        allowed_QD = np.zeros((len(query_Q), len(documents_D)), dtype=bool)
+        distinct_U = documents_D[first_U]
+        allowed_QD[:, first_U] = self._allowed(query_Q, distinct_U)
         inputs = QueryDocumentBatch(
             self.tokenize_queries(texts),
-            self.tokenize_documents(documents_D),
-            allowed_QD=torch.from_numpy(self._allowed(query_Q, documents_D)),
-            positive_Q=torch.from_numpy(np.searchsorted(documents_D, answer_Q)),
+            self.tokenize_documents(mine),
+            allowed_QD=torch.from_numpy(allowed_QD),
+            positive_Q=torch.from_numpy(first_U[np.searchsorted(distinct_U, answer_Q)]),
             gains_QD=_EMPTY,
             judged_QD=_EMPTY,
         )
         return TaskBatch(inputs, float(len(indices)), inputs.num_tokens)
+
+    def outputs(self, batch: TaskBatch) -> Tensor:
+        """Return cosines (Q, D) of this process's queries and the documents of all processes."""
+        inputs: QueryDocumentBatch = batch.inputs
+        queries_QH = embed_by_length(self.module, inputs.queries)
+        documents_DH = gather_with_gradients(embed_by_length(self.module, inputs.documents).float())
+        with torch.autocast(queries_QH.device.type, enabled=False):
+            return queries_QH.float() @ documents_DH.T
 
     def loss(self, outputs: Tensor, batch: TaskBatch) -> Tensor:
         """Return the sum of the pairs' cross-entropies."""
         inputs: QueryDocumentBatch = batch.inputs
         device = outputs.device
         return info_nce(outputs, inputs.positive_Q.to(device), self.temperature, inputs.allowed_QD.to(device))
+
+    def _documents_of_all(self, mine: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the documents (D) of all processes' batches as `outputs` has them, and each one's first place (U)."""
+        gathered = gather_rows(torch.from_numpy(mine).to(self.module.device)[:, None])
+        documents_D: NDArray[np.int64] = gathered[:, 0].cpu().numpy()
+        return documents_D, np.unique(documents_D, return_index=True)[1].astype(np.int64)
 
     def _allowed(self, query_Q: NDArray[np.int64], documents_D: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return false where a document is right for the query."""
