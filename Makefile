@@ -10,13 +10,14 @@ DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
 CONFIG ?= conf/demo.yaml
 DS ?= 2026-06-30
 ARGS ?=
+JVM_TESTS := tests/spark tests/demo_spark tests/e2e tests/faults
 SPARK_CONF ?= conf/spark/local.conf
 # Executors otherwise run the first python3 of their PATH.
 export PATH := $(BIN):$(PATH)
 export PYSPARK_PYTHON := $(BIN)/python
 SUBMIT = $(BIN)/spark-submit --properties-file $(SPARK_CONF)
 
-.PHONY: help setup demo demo-shop test test-fast test-gpu lint type nightly show datasets evaluate bench bench-encode bench-gpu bench-topn bench-prepare bench-dirt cluster-start cluster-stop lock clean
+.PHONY: help setup demo demo-shop test test-spark test-plain test-fast test-gpu lint type nightly show datasets evaluate bench bench-encode bench-gpu bench-topn bench-prepare bench-dirt cluster-start cluster-stop lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,10 +43,16 @@ demo: setup demo-shop ## Make a bilingual shop, run the night on it, show three 
 demo-shop: setup
 	@test -e lake/demo_shop/truth/manifest.json || $(SUBMIT) jobs/make_demo_shop.py --out lake/demo_shop
 
-test: setup ## Run every test
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+test: setup ## Run every test: those with a JVM and all others side by side
+	@$(MAKE) --no-print-directory -j2 -Oline test-spark test-plain
 
-test-fast: setup ## Run the tests that need no JVM
+test-spark: setup ## Run the tests that need a JVM
+	@$(BIN)/python -m pytest $(JVM_TESTS) $(ARGS)
+
+test-plain: setup ## Run the tests that need no JVM, those of training too
+	@$(BIN)/python -m pytest $(addprefix --ignore=,$(JVM_TESTS)) $(ARGS)
+
+test-fast: setup ## Run the tests that need neither a JVM nor training: under a minute
 	@$(BIN)/python -m pytest tests/contracts tests/rules tests/nn tests/workers tests/report tests/demo $(ARGS)
 
 test-gpu: $(STAMP) ## Run the torch tests; on the GPU where there is one

@@ -54,7 +54,6 @@ setup(
             "pandas-stubs>=2.2,<3",
             "psutil>=7.0",
             "pytest>=9.0",
-            "pytest-xdist>=3.8",
             "ruff>=0.13",
             "scipy-stubs>=1.15",
             "sentence-transformers>=5.1",

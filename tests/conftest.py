@@ -22,17 +22,6 @@ def spark_settings() -> dict[str, str]:
     return {key: value.strip() for key, value in pairs}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the Spark session first and in one process; the files of all others are dealt to the other processes."""
-
-    def group(item: pytest.Item) -> str:
-        return "spark" if "spark" in getattr(item, "fixturenames", ()) else str(item.path)
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: group(item) != "spark")
-
-
 @pytest.fixture(scope="session")
 def spark() -> Iterator["object"]:
     from pyspark.sql import SparkSession
