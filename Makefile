@@ -44,7 +44,7 @@ demo-shop: setup
 	@test -e lake/demo_shop/truth/manifest.json || $(SUBMIT) jobs/make_demo_shop.py --out lake/demo_shop
 
 test: setup ## Run every test: those with a JVM and all others side by side
-	@$(MAKE) --no-print-directory -j2 -Oline test-spark test-plain
+	@$(MAKE) --no-print-directory -j2 test-spark test-plain
 
 test-spark: setup ## Run the tests that need a JVM
 	@$(BIN)/python -m pytest $(JVM_TESTS) $(ARGS)
