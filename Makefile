@@ -17,7 +17,7 @@ export PATH := $(BIN):$(PATH)
 export PYSPARK_PYTHON := $(BIN)/python
 SUBMIT = $(BIN)/spark-submit --properties-file $(SPARK_CONF)
 
-.PHONY: help setup demo demo-shop test test-spark test-plain test-fast test-gpu lint type nightly show datasets evaluate bench bench-encode bench-gpu bench-topn bench-prepare bench-dirt cluster-start cluster-stop lock clean
+.PHONY: help setup demo demo-shop test test-spark test-plain test-fast test-gpu lint type nightly show datasets train compress doctor evaluate bench bench-encode bench-encode-stage bench-encode-catalog bench-learning bench-gpu bench-topn bench-prepare bench-dirt cluster-start cluster-stop lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -73,6 +73,15 @@ show: setup ## Show lists: CONFIG=... DS=... ARGS='--user 17850'
 datasets: setup ## Write labels and leak-checked splits of a prepared date: CONFIG=... DS=...
 	@$(SUBMIT) jobs/make_datasets.py --config $(CONFIG) --ds $(DS) $(ARGS)
 
+train: setup ## Train on a finished dataset, register, promote: CONFIG=... DS=... ARGS='--task search'
+	@$(SUBMIT) jobs/train.py --config $(CONFIG) --ds $(DS) $(ARGS)
+
+compress: setup ## A smaller encoder from the champion or a given model: CONFIG=... DS=...
+	@$(BIN)/python jobs/compress.py --config $(CONFIG) --ds $(DS) $(ARGS)
+
+doctor: setup ## Check the installation: CONFIG=...
+	@$(SUBMIT) jobs/doctor.py --config $(CONFIG) $(ARGS)
+
 evaluate: setup ## Offline metrics of the published request lists: CONFIG=... DS=...
 	@$(SUBMIT) jobs/evaluate.py --config $(CONFIG) --ds $(DS) $(ARGS)
 
@@ -80,6 +89,15 @@ bench: bench-encode bench-topn ## Run every benchmark
 
 bench-encode: $(STAMP) ## Compare encoding with sentence-transformers
 	@$(BIN)/python benchmarks/encode.py $(ARGS)
+
+bench-encode-stage: setup ## Compare the whole encoding stage with sentence-transformers and predict_batch_udf
+	@$(BIN)/python benchmarks/encode_stage.py $(ARGS)
+
+bench-encode-catalog: setup ## Three nights of encoding over a whole catalog
+	@$(BIN)/python benchmarks/encode_catalog.py $(ARGS)
+
+bench-learning: setup ## Learning experiments on published data: ARGS=chinese, chorus, query_ner, amazon, ...
+	@$(BIN)/python benchmarks/learning/$(word 1,$(ARGS)).py $(wordlist 2,99,$(ARGS))
 
 bench-gpu: $(STAMP) ## Compare encoding with sentence-transformers on a GPU
 	@$(BIN)/python benchmarks/encode.py --device cuda $(ARGS)
