@@ -72,7 +72,7 @@ def test_a_minimal_file_gets_the_documented_defaults(write: Write) -> None:
             "did you mean 'hard'?",
         ),
         ("pretrain: {texts: [{path: a, colums: [b]}]}", "pretrain.texts.0.colums", "did you mean 'columns'?"),
-        ("tune: {trails: 3}", "tune.trails", "did you mean 'trials'?"),
+        ("tune: {metric: a.b, space: {seed: {low: 1, high: 2}}, trails: 3}", "tune.trails", "did you mean 'trials'?"),
         ("lists: {zzz: 1}", "lists.zzz", "known keys: users, similar_items, queries, requests"),
     ],
 )
