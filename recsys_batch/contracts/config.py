@@ -13,6 +13,7 @@ from recsys_batch.contracts.maintain_config import Maintain
 from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.prepare_config import Expectation, Prepare
 from recsys_batch.contracts.pretrain_config import ShopPretrain
+from recsys_batch.contracts.semi_supervised_config import ActiveLearning
 from recsys_batch.contracts.tracking_config import Tracking
 from recsys_batch.contracts.tune_config import Tune
 
@@ -266,6 +267,7 @@ class Config(Block):
     pretrain: ShopPretrain = ShopPretrain()
     tracking: Tracking = Tracking()
     tune: Tune | None = None
+    label: ActiveLearning = ActiveLearning()
     compress: Compress = Compress()
     maintain: Maintain = Maintain()
 

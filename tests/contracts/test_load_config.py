@@ -316,6 +316,7 @@ def test_the_hash_says_what_is_computed_not_where_it_is_written(write: Write) ->
     assert hash_config(load_config(path, ["tracking.mlflow.enabled=true"], env={})) == plain
     search = ["tune.metric=search.ndcg@10", "tune.space={loop.r_drop: {low: 0, high: 1}}"]
     assert hash_config(load_config(path, search, env={})) == plain
+    assert hash_config(load_config(path, ["label.count=9"], env={})) == plain
     assert hash_config(load_config(path, ["maintain.keep_nights=3"], env={})) == plain
     # Writing a default out, and the order of keys, change nothing.
     assert hash_config(load_config(path, ["rerank.top_n=20", "seed=0"], env={})) == plain
@@ -332,7 +333,7 @@ def test_the_hash_changes_with_every_other_key(write: Write) -> None:
         for dotted, changed in changed_copies(config)
         if dotted != "tune"
         and not dotted.startswith(
-            ("lake.", "datasets.", "training.", "pretrain.", "tracking.", "compress.", "maintain.")
+            ("lake.", "datasets.", "training.", "pretrain.", "tracking.", "label.", "compress.", "maintain.")
         )
     }
     # One of each block, so that a walk that finds nothing fails.

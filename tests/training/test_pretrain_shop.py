@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from recsys_batch.contracts.example_schemas import examples_folder
 from recsys_batch.contracts.errors import ConfigError
+from recsys_batch.contracts.example_schemas import examples_folder
 from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.contracts.load import load_config
 from recsys_batch.contracts.model_version import ModelVersion, ModelVersionNotFoundError
 from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.pretrain_config import ShopPretrain
 from recsys_batch.contracts.tracking_config import Tracking
-from recsys_batch.nn.model_files import fingerprint_model
 from recsys_batch.night.models import find_model
 from recsys_batch.night.pretrain import pretrain_config
+from recsys_batch.nn.model_files import fingerprint_model
 from recsys_batch.report.training import print_pretraining
 from recsys_batch.training.corpus import EmptyCorpusError
 from recsys_batch.training.example_files import ExampleFiles, ExamplesNotFoundError
@@ -69,7 +69,7 @@ def test_a_version_is_registered_and_training_starts_from_it(shop: tuple[Path, E
     registry = Registry(tmp_path / "models")
     version = run(shop, registry)
     assert (version.name, version.kind, version.parents) == ("pretrained", "encoder", ())
-    # Titles of the file; items of part train, queries and reviews of the examples: those of part test alone are not read.
+    # Titles of the file; of the examples items, queries and reviews of part train, and no item of part test.
     items = [text for item, text in ITEMS.items() if item not in TEST_ITEMS]
     assert version.data["train"] + version.data["held_out"] == 240 + len(items) + len(KINDS) + len(REVIEWS)
     assert 0 < version.data["held_out"] < 60
