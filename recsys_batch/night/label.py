@@ -1,6 +1,4 @@
-"""What the shop's people should label next: chosen by the champion from exported examples, without Spark; written to the
-lake by Spark.
-"""
+"""What the shop's people should label next: the champion chooses from exported examples, Spark writes the table."""
 
 from datetime import date
 

@@ -1,5 +1,6 @@
 """What people should label next, by a trained champion of the tiny shop; no JVM."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ DS = parse_ds("2026-06-30")
 def test_items_without_category_and_queries_without_click(tmp_path: Path, tiny_folder: Path) -> None:
     lake = tmp_path / "lake"
     tasks = "training.tasks=[{kind: category}, {kind: clicks}, {kind: query_items}]"
-    chosen = [f"lake.root={lake}", tasks, "training.loop.max_steps=12", "training.loop.metric=", "label.count=3"]
+    chosen = [f"lake.root={lake}", tasks, "training.loop.max_steps=12", "training.loop.metric=''", "label.count=3"]
     config = load_config(ROOT / "conf/demo.yaml", [*chosen, "training.loop.precision=float32"], {})
     rows = shop_rows()
     unlabeled = ["i00", "i06", "i10", "i13"]
@@ -85,6 +86,9 @@ def test_items_without_category_and_queries_without_click(tmp_path: Path, tiny_f
     assert query["confidence"] == pytest.approx(max(click, 1 - click), abs=1e-5)
     assert query["predicted"] == ("click" if click > 0.5 else "no click")
 
+    # The next day everything has its label.
+    write_examples(lake / examples_folder("time", DS + timedelta(days=1)))
+    assert choose_config(config, DS + timedelta(days=1)).num_rows == 0
     ratings = config.model_copy(
         update={"training": config.training.model_copy(update={"tasks": config.training.tasks[2:]})}
     )
