@@ -82,7 +82,7 @@ def test_items_without_category_and_queries_without_click(tmp_path: Path, tiny_f
     assert item in {text for number, text in ITEMS.items() if number not in TEST_ITEMS}
     pair, _ = load_head(model / "heads" / "clicks")
     vectors_2H = network.pooled(network.tokenize([KINDS[0], item]))
-    click = float(pair(vectors_2H[:1], vectors_2H[1:]).sigmoid())
+    click = float(pair(vectors_2H[:1], vectors_2H[1:]).sigmoid().detach())
     assert query["confidence"] == pytest.approx(max(click, 1 - click), abs=1e-5)
     assert query["predicted"] == ("click" if click > 0.5 else "no click")
 

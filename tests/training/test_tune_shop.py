@@ -13,6 +13,7 @@ from recsys_batch.contracts.load import load_config
 from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.tracking_config import Tracking
 from recsys_batch.contracts.tune_config import Tune
+from recsys_batch.night.tune import search as search_config
 from recsys_batch.training.shop.job import TrainingJob
 from recsys_batch.training.steps import Learner
 from recsys_batch.training.tune import TuneResult
@@ -134,6 +135,20 @@ def test_another_search_has_another_folder(job: TrainingJob) -> None:
     assert search_folder(root, search(trials=9, seconds=5.0), job) == same
     assert search_folder(root, search(seed=4), job) != same
     assert search_folder(root, search(), replace(job, data_version="d2")) != same
+
+
+def test_from_a_configuration(job: TrainingJob, tmp_path: Path) -> None:
+    overrides = [f"lake.root={tmp_path}/lake", "tune.metric=-rating.rmse", "tune.trials=1"]
+    chosen = [*overrides, "tune.space={loop.batch_size: {choices: [8, 16]}}"]
+    result, folder = search_config(load_config(ROOT / "conf/demo.yaml", chosen, {}), job)
+    assert folder.parent == tmp_path / "lake/models/encoder/searches"
+    assert (folder / "result.json").is_file()
+    again = search_config(load_config(ROOT / "conf/demo.yaml", [*chosen, "tune.trials=2"], {}), job)
+    assert again[1] == folder
+    assert told(again[0])[:1] == told(result)
+    assert len(again[0].trials) == 2
+    with pytest.raises(ConfigError, match="tune is null; name what to search"):
+        search_config(load_config(ROOT / "conf/demo.yaml", overrides[:1], {}), job)
 
 
 def test_options_give_the_configuration_the_values_that_were_found() -> None:
