@@ -56,7 +56,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), env: Mapping[st
     return config
 
 
-_CHANGE_NO_ROW = ("datasets", "training", "compress", "maintain")
+_CHANGE_NO_ROW = ("datasets", "training", "pretrain", "tracking", "tune", "label", "compress", "maintain")
 
 
 def hash_config(config: Config) -> str:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from recsys_batch.contracts.block import Block, Share
+from recsys_batch.contracts.models_config import MODEL_NAME
 from recsys_batch.contracts.training_config import Loop, Optimizer
 
 Objective = Literal["masked", "causal", "denoising", "simcse"]
@@ -110,4 +111,38 @@ class Pretrain(Block):
             raise ValueError(
                 f"max_tokens {self.max_tokens} exceeds architecture.max_positions {self.architecture.max_positions}"
             )
+        return self
+
+
+class TextFiles(Block):
+    """Texts of a file or folder, which need no labels."""
+
+    path: str = Field(min_length=1)
+    """`.txt` (a text a line), `.csv`, `.tsv` (both also `.gz`), `.parquet`, `.arrow`, `.feather`, or a folder of
+    Parquet files; relative to the working directory."""
+    columns: list[str] = []
+    """Of tables: the columns that make a text, joined by blanks."""
+
+
+class ShopPretrain(Pretrain):
+    """What `jobs/pretrain.py` does: a pre-training run, what it reads, where it starts, and its name.
+
+    The versions lie in `training.registry`, and the device is `training.device`.
+    """
+
+    model: str = Field("pretrained", pattern=MODEL_NAME)
+    """Name that the versions are registered under. None of them becomes a champion by itself."""
+    start: str = ""
+    """Model to go on from, named as in `encoder.model`; empty: a new network and tokenizer, made of the corpus."""
+    start_revision: str = ""
+    """Commit, where `start` is a hub id."""
+    split: str = "time"
+    """Which of `datasets.splits` gives texts: those of its part train (items, queries, reviews); none where empty."""
+    texts: list[TextFiles] = []
+    """Further texts."""
+
+    @model_validator(mode="after")
+    def _there_are_texts(self) -> "ShopPretrain":
+        if not self.split and not self.texts:
+            raise ValueError("pretrain.split and pretrain.texts are both empty; name a split, files of texts, or both")
         return self

@@ -23,6 +23,7 @@ from recsys_batch.spark.tables import Lake
 from recsys_batch.spark.training_data import export_examples
 from recsys_batch.training.example_files import ExampleFiles
 from recsys_batch.training.registry import Registry
+from recsys_batch.training.shop.curves import OpenCurves, curves_folder
 from recsys_batch.training.shop.job import Outcome, TrainingJob, version_examples
 from recsys_batch.training.shop.release import promote_run, register_run
 from recsys_batch.training.shop.run import find_task, pick_device, run_training
@@ -63,21 +64,31 @@ def train_models(lake: Lake, config: Config, ds: date, options: TrainOptions = T
     EmptyTaskError and LabelOutOfRangeError for its examples, and what `loop.train` and `promotion.promote` raise; a
     challenger that is worse is no error.
     """
-    settings = _choose(config, options.tasks)
-    manifest = read_manifest(lake, settings.split, ds)
     registry = open_registry(config)
-    job = _make_job(lake, config, settings, manifest, registry)
+    job, manifest = prepare_job(lake, config, ds, options.tasks)
+    settings = job.settings
     if options.fresh and job.folder.exists():
         shutil.rmtree(job.folder)
-    log.info("training %s: %s", settings.model, job.folder)
+    curves = OpenCurves(config.tracking, str(curves_folder(registry.root, settings.model)), not options.fresh)
+    log.info("training %s: %s; curves: tensorboard --logdir %s", settings.model, job.folder, curves.folder)
     if settings.processes > 1:
         use_gpu = job.device == "cuda"
-        outcome = run_distributed(lake.spark, run_training, [job], settings.processes, use_gpu)
+        outcome = run_distributed(lake.spark, run_training, [job, curves], settings.processes, use_gpu)
     else:
-        outcome = run_training(job)
+        outcome = run_training(job, curves)
     version = register_run(registry, job, outcome, _describe(manifest))
     verdict = promote_run(registry, job, version, outcome, is_wanted=options.promote)
     return TrainReport(settings.model, version, outcome, verdict.is_champion, verdict.reason)
+
+
+def prepare_job(lake: Lake, config: Config, ds: date, tasks: Sequence[str] = ()) -> tuple[TrainingJob, DatasetManifest]:
+    """Export the examples of a finished dataset; return the job that learns `tasks` (none: all) and the manifest.
+
+    Raises ConfigError, ManifestNotFoundError, and what finding the model to start from raises.
+    """
+    settings = _choose(config, tasks)
+    manifest = read_manifest(lake, settings.split, ds)
+    return _make_job(lake, config, settings, manifest, open_registry(config)), manifest
 
 
 def _choose(config: Config, names: Sequence[str]) -> Training:

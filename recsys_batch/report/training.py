@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from recsys_batch.contracts.model_version import ModelVersion
+
 
 def print_training(
     console: Console,
@@ -30,6 +32,24 @@ def print_training(
     console.print(table)
     for what, value in notes.items():
         console.print(f"{what}: {value}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_pretraining(console: Console, version: ModelVersion) -> None:
+    """Print a pre-trained version: each objective on the held-out texts, and how training starts from it."""
+    metrics, data, before = version.metrics, version.data, "before/"
+    measured = {name: value for name, value in metrics.items() if f"{before}{name}" in metrics}
+    started = {name: metrics[f"{before}{name}"] for name in measured}
+    objectives = dict.fromkeys(version.settings["pretrain"]["objectives"], int(data["train"]))
+    name = f"{version.name}@{version.version}"
+    notes = {
+        "version": name,
+        "parents": ", ".join(version.parents) or "none: from scratch",
+        "corpus": f"{data['train']:,} texts, {data['held_out']:,} held out, {data['vocab_size']:,} word pieces",
+        "encoder": f"{metrics['num_parameters']:,.0f} parameters",
+        "training": f"{metrics['train_steps']:,.0f} steps, {metrics['train_seconds']:,.0f} s",
+        "to train it further": f"--set training.start=registry:{name}",
+    }
+    print_training(console, f"{version.name}: held-out texts", objectives, started, measured, notes)
 
 
 def _show(value: float | None) -> str:

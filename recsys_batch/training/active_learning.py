@@ -15,6 +15,8 @@ from recsys_batch.contracts.semi_supervised_config import ActiveLearning
 from recsys_batch.training.examples import ExamplesMismatchError, check_lengths
 
 Matrix = NDArray[np.float64]
+_LABELED_BLOCK = 512
+"""Labeled texts compared at a time: a shop has too many for one matrix."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,10 @@ def choose_to_label(
         by_id = by_id[np.sort(most_unsure)]
     vectors_NH, labeled_LH = _unit(pool.vectors_NH[by_id]), labeled_vectors_LH
     distance_N = np.ones(len(by_id))
-    if labeled_LH is not None and len(labeled_LH):
-        distance_N = _distance(vectors_NH @ _unit(labeled_LH).T).min(1)
+    for start in range(0, len(labeled_LH) if labeled_LH is not None else 0, _LABELED_BLOCK):
+        assert labeled_LH is not None  # there was a row  # noqa: S101
+        block_BH = _unit(labeled_LH[start : start + _LABELED_BLOCK])
+        distance_N = np.minimum(distance_N, _distance(vectors_NH @ block_BH.T).min(1))
     rows = []
     left_N = np.ones(len(by_id), dtype=bool)
     for rank in range(1, min(settings.count, len(by_id)) + 1):

@@ -126,8 +126,10 @@ class Registry:
         """Return the model folder of the champion. Raises ModelVersionNotFoundError where there is none."""
         champion = self.champion(name)
         if champion is None:
+            known = ", ".join(self.versions(name)) or "none"
             raise ModelVersionNotFoundError(
-                f"{self.root}: model {name!r} has no champion; train and promote one, or name a model directory"
+                f"{self.root}: model {name!r} has no champion; train and promote one, name one of its versions as "
+                f"{REGISTRY_PREFIX}{name}@VERSION (known: {known}), or name a model directory"
             )
         return self.model_folder(name, champion.version)
 

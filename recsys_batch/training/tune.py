@@ -28,7 +28,8 @@ from recsys_batch.training.steps import NonFiniteLossError
 
 log = logging.getLogger("recsys_batch.training")
 _STUDY, _FILE, _STEPS, _ATTEMPTS = "search", "study.sqlite", "steps", "attempts"
-_MAY_CHANGE = {"trials", "seconds", "attempts"}
+MAY_CHANGE = {"trials", "seconds", "attempts"}
+"""Settings that the same search may be gone on with."""
 _FEWEST_FOR_IMPORTANCE = 4
 
 Values = Mapping[str, Value]
@@ -223,7 +224,7 @@ class _Search:
         remove_checkpoints(folder)
 
     def _check_same(self) -> None:
-        wanted = self._settings.model_dump(mode="json", exclude=_MAY_CHANGE)
+        wanted = self._settings.model_dump(mode="json", exclude=MAY_CHANGE)
         kept = self._study.user_attrs.get("settings")
         if kept is None:
             self._study.set_user_attr("settings", wanted)

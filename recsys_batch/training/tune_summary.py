@@ -1,8 +1,13 @@
 """What a search found, for a terminal."""
 
+import json
+import shlex
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
+from recsys_batch.contracts.tune_config import Value
 from recsys_batch.training.tune import TrialRecord, TuneResult
 
 
@@ -25,6 +30,11 @@ def print_search(result: TuneResult, console: Console, most: int = 10) -> None:
     console.print(trials)
 
 
+def as_options(values: Mapping[str, Value], block: str) -> list[str]:
+    """Return the `--set` options, quoted for a shell, that give a block of the configuration these values."""
+    return [f"--set {shlex.quote(f'{block}.{path}={_as_yaml(value)}')}" for path, value in values.items()]
+
+
 def rank_trials(result: TuneResult) -> list[TrialRecord]:
     """Return the complete trials, the best first; of equal ones the earlier."""
     sign = 1 if result.metric.startswith("-") else -1
@@ -37,6 +47,14 @@ def _count_states(result: TuneResult) -> str:
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     seconds = sum(trial.seconds for trial in result.trials)
     return f"{len(states)} trials: {counts}; {seconds:,.0f} s"
+
+
+def _as_yaml(value: Value) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    mantissa, exponent, power = text.partition("e")
+    # YAML 1.1 reads 1e-05 as a word, 1.0e-05 as a number.
+    is_bare = isinstance(value, float) and exponent and "." not in mantissa
+    return f"{mantissa}.0e{power}" if is_bare else text
 
 
 def _show(value: object) -> str:

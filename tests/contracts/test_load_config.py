@@ -71,6 +71,8 @@ def test_a_minimal_file_gets_the_documented_defaults(write: Write) -> None:
             "training.tasks.1.query_items.negatives.hrd",
             "did you mean 'hard'?",
         ),
+        ("pretrain: {texts: [{path: a, colums: [b]}]}", "pretrain.texts.0.colums", "did you mean 'columns'?"),
+        ("tune: {metric: a.b, space: {seed: {low: 1, high: 2}}, trails: 3}", "tune.trails", "did you mean 'trials'?"),
         ("lists: {zzz: 1}", "lists.zzz", "known keys: users, similar_items, queries, requests"),
     ],
 )
@@ -106,6 +108,7 @@ def test_an_unknown_key_within_a_list_is_named_with_its_position(write: Write) -
         ("name: my-shop", "name", "'my-shop'"),
         ("training: {model: a/b}", "training.model", "'a/b'"),
         ("training: {tasks: [{kind: rating, low: x}]}", "training.tasks.0.rating.low", "'x'"),
+        ("tune: {space: {}, metric: a.b}", "tune.space", "{}"),
         ("training: {tasks: [{kind: stars}]}", "training.tasks.0", "{'kind': 'stars'}"),
     ],
 )
@@ -309,6 +312,11 @@ def test_the_hash_says_what_is_computed_not_where_it_is_written(write: Write) ->
     assert hash_config(load_config(path, ["datasets.max_position=9"], env={})) == plain
     assert hash_config(load_config(path, ["compress.steps.student.layers=2"], env={})) == plain
     assert hash_config(load_config(path, ["training.loop.epochs=9"], env={})) == plain
+    assert hash_config(load_config(path, ["pretrain.loop.epochs=9"], env={})) == plain
+    assert hash_config(load_config(path, ["tracking.mlflow.enabled=true"], env={})) == plain
+    search = ["tune.metric=search.ndcg@10", "tune.space={loop.r_drop: {low: 0, high: 1}}"]
+    assert hash_config(load_config(path, search, env={})) == plain
+    assert hash_config(load_config(path, ["label.count=9"], env={})) == plain
     assert hash_config(load_config(path, ["maintain.keep_nights=3"], env={})) == plain
     # Writing a default out, and the order of keys, change nothing.
     assert hash_config(load_config(path, ["rerank.top_n=20", "seed=0"], env={})) == plain
@@ -323,7 +331,10 @@ def test_the_hash_changes_with_every_other_key(write: Write) -> None:
     variants = {
         dotted: hash_config(changed)
         for dotted, changed in changed_copies(config)
-        if not dotted.startswith(("lake.", "datasets.", "training.", "compress.", "maintain."))
+        if dotted != "tune"
+        and not dotted.startswith(
+            ("lake.", "datasets.", "training.", "pretrain.", "tracking.", "label.", "compress.", "maintain.")
+        )
     }
     # One of each block, so that a walk that finds nothing fails.
     assert {

@@ -71,6 +71,7 @@ def test_from_a_dataset_to_a_champion_that_the_night_uses(spark, made: Config, t
     assert version.metrics["search.ndcg@10"] == first.outcome.after["search.ndcg@10"]
     assert version.metrics["num_parameters"] == first.outcome.costs["num_parameters"]
     assert len(version.parents[0]) == 64
+    assert list((registry.root / "encoder/curves/tensorboard").glob("*/events.*"))
     # Again: nothing is trained, the version is promoted.
     again = train_models(lake, made, DS)
     assert (again.version, again.is_champion, again.reason) == (first.version, True, "the first version")

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pyspark import cloudpickle
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recsys_batch.contracts.adapter_config import Adapter
 from recsys_batch.contracts.errors import ConfigError, SourceColumnsError, SourceNotFoundError
 from recsys_batch.contracts.example_schemas import ExampleTables
 from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.task_config import NegativeSettings, QueryRetrieval
+from recsys_batch.contracts.tracking_config import Tracking
 from recsys_batch.nn.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.heads import load_head
 from recsys_batch.nn.text_network import TextNetwork
@@ -22,6 +25,7 @@ from recsys_batch.training.example_files import ExampleFiles
 from recsys_batch.training.examples import LabelOutOfRangeError
 from recsys_batch.training.preflight import EmptyTaskError
 from recsys_batch.training.shop.base import Shared, name_cases
+from recsys_batch.training.shop.curves import OpenCurves, curves_folder
 from recsys_batch.training.shop.job import TrainingJob, open_task, read_cases, read_outcome, version_examples
 from recsys_batch.training.shop.run import measure_model, run_training
 from recsys_batch.training.shop.tag_files import read_tags
@@ -167,6 +171,17 @@ def test_curves_go_to_the_tracker(job: TrainingJob) -> None:
     assert steps == list(range(1, int(outcome.costs["train_steps"]) + 1))
     # Part valid of the tiny shop has clicks but no category.
     assert any("search.ndcg@10" in names for _, names in logged)
+
+
+def test_curves_of_a_run_go_below_the_models_folder(job: TrainingJob, tmp_path: Path) -> None:
+    curves = OpenCurves(Tracking(), str(curves_folder(tmp_path, "encoder")))
+    # Processes that Spark starts get it by cloudpickle.
+    outcome = run_training(job, cloudpickle.loads(cloudpickle.dumps(curves)))
+    folder = tmp_path / "encoder/curves/tensorboard" / job.key
+    board = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    board.Reload()
+    assert [row.step for row in board.Scalars("learning_rate")] == list(range(1, int(outcome.costs["train_steps"]) + 1))
+    assert [row.step for row in board.Scalars("search.ndcg@10")][-1] == outcome.costs["train_steps"]
 
 
 def test_what_decides_the_result_names_the_run(job: TrainingJob, tiny_folder: Path) -> None:

@@ -57,6 +57,15 @@ def run_training(job: TrainingJob, open_tracker: OpenTracker | None = None) -> O
         return outcome
 
 
+def run_trial(job: TrainingJob, folder: Path, open_tracker: OpenTracker) -> TrainResult:
+    """Train what the job says with checkpoints in `folder`, or go on with that; measure on the part valid alone.
+
+    Nothing is kept but the checkpoints, and the part test is not looked at. Raises what `loop.train`, the tasks and the
+    tracker raise.
+    """
+    return _Run(job, job.device).learn(folder, open_tracker)
+
+
 def measure_model(job: TrainingJob, model: Path, task_name: str) -> Measured:
     """Return what a finished model reaches at one of the job's tasks, on the job's test part.
 
@@ -116,15 +125,7 @@ class _Run:
             before, _ = self._measure()
             _log_metrics("before training", before)
         distributed.wait_for_all()
-        with open_tracker(job) if open_tracker is not None else nullcontext() as track:
-            result = train(
-                [shop_task.task for shop_task in self.tasks],
-                job.settings.loop,
-                job.folder / CHECKPOINTS,
-                device=self.device,
-                track=track,
-                data_version=job.data_version,
-            )
+        result = self.learn(job.folder / CHECKPOINTS, open_tracker)
         if job.settings.adapter is not None:
             from recsys_batch.training.lora import merge_adapter
 
@@ -138,6 +139,18 @@ class _Run:
             outcome = Outcome(examples, before, after, main, self._costs(result))
             self._write(outcome, cases)
         return outcome
+
+    def learn(self, checkpoints: Path, open_tracker: OpenTracker | None) -> TrainResult:
+        """Train, or go on, and return what the loop did."""
+        with open_tracker(self.job) if open_tracker is not None else nullcontext() as track:
+            return train(
+                [shop_task.task for shop_task in self.tasks],
+                self.job.settings.loop,
+                checkpoints,
+                device=self.device,
+                track=track,
+                data_version=self.job.data_version,
+            )
 
     def _measure(self) -> tuple[dict[str, float], dict[str, Cases]]:
         """Return `task.metric` on the test part, and its cases."""
