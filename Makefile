@@ -17,7 +17,7 @@ export PATH := $(BIN):$(PATH)
 export PYSPARK_PYTHON := $(BIN)/python
 SUBMIT = $(BIN)/spark-submit --properties-file $(SPARK_CONF)
 
-.PHONY: help setup demo demo-shop test test-spark test-plain test-fast test-gpu lint type nightly show datasets train compress doctor evaluate bench bench-encode bench-encode-stage bench-encode-catalog bench-learning bench-gpu bench-topn bench-prepare bench-dirt cluster-start cluster-stop lock clean
+.PHONY: help setup demo demo-shop test test-spark test-plain test-fast test-gpu lint type nightly show datasets pretrain train tune label compress doctor evaluate bench bench-encode bench-encode-stage bench-encode-catalog bench-learning bench-gpu bench-topn bench-prepare bench-dirt cluster-start cluster-stop lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -72,6 +72,15 @@ show: setup ## Show lists: CONFIG=... DS=... ARGS='--user 17850'
 
 datasets: setup ## Write labels and leak-checked splits of a prepared date: CONFIG=... DS=...
 	@$(SUBMIT) jobs/make_datasets.py --config $(CONFIG) --ds $(DS) $(ARGS)
+
+pretrain: setup ## Pre-train an encoder on a dataset's texts: CONFIG=... DS=...
+	@$(SUBMIT) jobs/pretrain.py --config $(CONFIG) --ds $(DS) --export $(ARGS)
+
+tune: setup ## Search the settings of training: CONFIG=... DS=...
+	@$(SUBMIT) jobs/tune.py --config $(CONFIG) --ds $(DS) $(ARGS)
+
+label: setup ## Choose what people should label next: CONFIG=... DS=...
+	@$(SUBMIT) jobs/label.py --config $(CONFIG) --ds $(DS) $(ARGS)
 
 train: setup ## Train on a finished dataset, register, promote: CONFIG=... DS=... ARGS='--task search'
 	@$(SUBMIT) jobs/train.py --config $(CONFIG) --ds $(DS) $(ARGS)
