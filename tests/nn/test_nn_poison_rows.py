@@ -52,7 +52,10 @@ BACKENDS = {
 }
 
 
-@pytest.fixture(params=list(BACKENDS), scope="module")
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.slow] if "openvino" in name else []) for name in BACKENDS],
+    scope="module",
+)
 def loaded(request, model_path):
     if "openvino" in request.param and importlib.util.find_spec("openvino") is None:
         pytest.skip("the extra `cpu` is not installed")
