@@ -2,6 +2,7 @@
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config import Retrieve
+from recsys_batch.contracts.identity import encoder_version
 from recsys_batch.night.context import Run
 from recsys_batch.night.retrieve import LIST_KINDS, index_folder, list_tables
 from recsys_batch.report.progress import read_progress, watch
@@ -46,4 +47,4 @@ def rerank(run: Run) -> None:
 
 def model_version(run: Run) -> str:
     """Return what published rows carry as `model_version`: the encoder that the scores rest on."""
-    return f"encoder:{run.encoder_fingerprint[:12]}"
+    return encoder_version(run.encoder_fingerprint)
