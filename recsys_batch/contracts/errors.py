@@ -76,6 +76,10 @@ class ModelFilesError(RecsysBatchError):
     """A model directory is incomplete, truncated, or holds weights in an unsafe format."""
 
 
+class StagedRowsMissingError(RecsysBatchError):
+    """A run's staged slice does not hold the rows that its release counts."""
+
+
 class AnotherPublisherWonError(RecsysBatchError):
     """Another run published the same `ds` between this run's start and its publication."""
 

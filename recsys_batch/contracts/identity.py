@@ -1,6 +1,7 @@
 """Who a run is: the same inputs, config, code and model make the same identity, and so the same tables."""
 
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import date
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import recsys_batch
 from recsys_batch.contracts.errors import ConfigError
+
+_RUN_ID = re.compile(r"(\d{4})(\d{2})(\d{2})-[0-9a-f]{8}-[0-9a-f]{6}")
 
 
 def parse_ds(text: str) -> date:
@@ -47,3 +50,17 @@ def identify(ds: date, config_hash: str, input_versions: Mapping[str, str], mode
 def new_run_id(ds: date, identity: str) -> str:
     """Return a new run's id; runs of one identity differ in the last part, so that none writes another's slices."""
     return f"{ds:%Y%m%d}-{identity[:8]}-{secrets.token_hex(3)}"
+
+
+def date_of_run(run_id: str) -> date | None:
+    """Return the business date of a run by its id, or None where the text is no run's id."""
+    found = _RUN_ID.fullmatch(run_id)
+    try:
+        return date(*map(int, found.groups())) if found else None
+    except ValueError:
+        return None
+
+
+def encoder_version(fingerprint: str) -> str:
+    """Return what published rows and releases carry as the version of an encoder."""
+    return f"encoder:{fingerprint[:12]}"

@@ -74,5 +74,6 @@ RUN_STATUS_DDL = (
 EMBEDDINGS_DDL = (
     "text_key STRING, vector ARRAY<FLOAT>, reason STRING, fingerprint STRING, vector_f16 BINARY, encoded_at TIMESTAMP"
 )
-# Vectors that no retained night uses, and since when that is known (`spark.orphans`).
-EMBEDDING_ORPHANS_DDL = "text_key STRING, fingerprint STRING, marked_at TIMESTAMP"
+# Vectors that no retained night uses, since when that is known, and once they are being removed, which of their rows:
+# those encoded before `remove_before` (`spark.orphans`).
+EMBEDDING_ORPHANS_DDL = "text_key STRING, fingerprint STRING, marked_at TIMESTAMP, remove_before TIMESTAMP"

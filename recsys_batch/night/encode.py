@@ -1,12 +1,13 @@
 """Stage `encode`: every text of the night that has no vector yet gets one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.task import WorkerTask
 from recsys_batch.night.context import Run, log
 from recsys_batch.night.prepare import REQUESTS
 from recsys_batch.report.progress import count_model_loads, read_progress, watch
@@ -15,6 +16,7 @@ from recsys_batch.spark.embeddings import missing_texts, refused_texts, store_ve
 from recsys_batch.spark.histories import top_queries
 from recsys_batch.workers.encode import EncodeTexts
 from recsys_batch.workers.progress import summarize
+from recsys_batch.workers.vector_storage import MAX_COSINE_LOSS, PackVectors
 
 # A text may be a megabyte long; its key tells it apart.
 _TEXT_KEPT = 1000
@@ -61,15 +63,7 @@ def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
     num_missing = missing.count()
     folder = run.folder("progress", f"encode-{kind}")
     if num_missing:
-        task = EncodeTexts(
-            run.encoder,
-            kind,
-            run.config.encoder.device,
-            run.encode_threads,
-            folder,
-            run.config.encoder.cache_folder,
-            run.config.encoder.cache_megabytes * 2**20,
-        )
+        task = _task(run, kind, folder)
         # Shuffled by a hash of the key, so that which worker gets a text depends on nothing but the text.
         parts = missing.repartition(run.encode_partitions, "text_key")
         with watch(folder, f"encode {kind}s", num_missing):
@@ -88,8 +82,33 @@ def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
             f"{kind}_refused": num_refused,
             f"{kind}_model_loads": count_model_loads(states),
             **{f"{kind}_{name}": value for name, value in summarize(states).items() if name in _THROUGHPUT},
+            **{f"{kind}_{name}": value for name, value in _storage_loss(run, kind).items()},
         },
     )
+
+
+def _task(run: Run, kind: str, folder: str) -> WorkerTask:
+    settings = run.config.encoder
+    encode_texts = EncodeTexts(
+        run.encoder,
+        kind,
+        settings.device,
+        run.encode_threads,
+        folder,
+        settings.cache_folder,
+        settings.cache_megabytes * 2**20,
+    )
+    return PackVectors(encode_texts, _packing_folder(run, kind)) if settings.storage == "float16" else encode_texts
+
+
+def _storage_loss(run: Run, kind: str) -> Mapping[str, float]:
+    """Return what packing tonight's vectors cost, the worst of all; nothing where none was packed."""
+    losses = [float(state[MAX_COSINE_LOSS]) for state in read_progress(_packing_folder(run, kind)) if state["rows"]]
+    return {MAX_COSINE_LOSS: max(losses)} if losses else {}
+
+
+def _packing_folder(run: Run, kind: str) -> str:
+    return run.folder("progress", f"pack-{kind}")
 
 
 def _quarantine_texts(run: Run, kind: str, refused: DataFrame) -> int:

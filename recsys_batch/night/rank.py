@@ -4,6 +4,7 @@ from pathlib import Path
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config import Retrieve
+from recsys_batch.contracts.identity import encoder_version
 from recsys_batch.night.context import Run
 from recsys_batch.night.retrieve import LIST_KINDS, index_folder, list_tables
 from recsys_batch.report.progress import read_progress, watch
@@ -50,6 +51,8 @@ def rerank(run: Run) -> None:
 def model_version(run: Run) -> str:
     """Return what published rows carry as `model_version`: the encoder that the scores rest on.
 
-    `NAME@VERSION` of a registered model, else a part of the encoder's fingerprint.
+    Part of the encoder's fingerprint, by which maintenance knows which vectors a night used; after `NAME@VERSION` where
+    the model is registered.
     """
-    return name_of_folder(Path(run.encoder.model)) or f"encoder:{run.encoder_fingerprint[:12]}"
+    name, version = name_of_folder(Path(run.encoder.model)), encoder_version(run.encoder_fingerprint)
+    return f"{name} ({version})" if name else version

@@ -48,7 +48,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     table.add_column("what")
     table.add_column("value", justify="right")
     for name, number in summary.counts.items():
-        table.add_row(name.replace("_", " "), f"{number:,.0f}" if float(number).is_integer() else f"{number:,.3f}")
+        table.add_row(name.replace("_", " "), _written(number))
     table.add_section()
     for stage, seconds in summary.stages.items():
         table.add_row(f"{stage} (seconds)", f"{seconds:,.1f}")
@@ -63,6 +63,13 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     console.print(table)
     if summary.message and summary.state != "failed":  # a failure is the job's last line
         console.print(summary.message, markup=False, highlight=False)
+
+
+def _written(number: float) -> str:
+    if float(number).is_integer():
+        return f"{number:,.0f}"
+    # Of a small figure, such as a loss of precision, the size is what matters.
+    return f"{number:,.3f}" if abs(number) >= 0.001 else f"{number:.1e}"
 
 
 def _worst_first(checks: Iterable[Check]) -> list[Check]:

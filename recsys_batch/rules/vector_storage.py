@@ -32,7 +32,8 @@ def pack_vectors(vectors: pa.ListArray) -> Packed:
     A row with a number beyond float16's range (65504) or one that rounds to nothing but zeros stays as it is.
     """
     rows = np.flatnonzero(vectors.is_valid().to_numpy(zero_copy_only=False))
-    exact_ND = vectors.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(len(rows), -1)
+    values = vectors.drop_null().flatten().to_numpy(zero_copy_only=False)
+    exact_ND = values.reshape(len(rows), len(values) // max(len(rows), 1))
     with np.errstate(over="ignore"):
         halves_ND = exact_ND.astype(_HALF)
     fits_N = np.isfinite(halves_ND).all(axis=1) & (halves_ND.any(axis=1) | ~exact_ND.any(axis=1))

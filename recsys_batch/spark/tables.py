@@ -83,12 +83,13 @@ class Lake:
         """Replace the rows that `predicate` selects with `frame` in one commit; other rows stay.
 
         With `txn` a second call of that name changes nothing, which makes a rolled-forward publication harmless.
+        Where maintenance merged files of the slice in between, the rows are written again.
         """
         writer = frame.write.format("delta").mode("overwrite").option("replaceWhere", predicate)
         writer = writer.partitionBy(*partition_by).option("mergeSchema", "true")
         if txn:
             writer = writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn)
-        writer.save(self.path(name))
+        retry_conflicts(lambda: writer.save(self.path(name)))
 
     def replace_ds(self, name: str, frame: DataFrame, ds: date, txn: str = "") -> None:
         """Replace one business date; `frame` must have the column ds."""
@@ -97,7 +98,9 @@ class Lake:
     def append_once(self, name: str, frame: DataFrame, txn: str) -> None:
         """Append rows; a second call with the same `txn` appends nothing."""
         writer = frame.write.format("delta").mode("append")
-        writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn).save(self.path(name))
+        writer = writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn)
+        # Delta lets an append pass beside any commit but one that changed what the rows were read from.
+        retry_conflicts(lambda: writer.save(self.path(name)))
 
     def register(self, names: Iterable[str], schema: str) -> None:
         """Name the tables in the catalog as `schema.table`, at their place in the lake; those registered stay so."""
@@ -105,6 +108,11 @@ class Lake:
         for name in names:
             location = self.path(name).replace("'", "\\'")
             self.spark.sql(f"CREATE TABLE IF NOT EXISTS {schema}.{name} USING DELTA LOCATION '{location}'")
+
+    def latest_version(self, name: str) -> int:
+        """Return the version of the table's newest commit."""
+        (newest,) = DeltaTable.forPath(self.spark, self.path(name)).history(1).select("version").collect()
+        return int(newest.version)
 
     def version_written_by(self, name: str, txn: str) -> int:
         """Return the version of the commit that carries `txn`, else the latest version."""

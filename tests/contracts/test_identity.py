@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from recsys_batch import __version__
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.identity import code_version, identify, new_run_id, parse_ds
+from recsys_batch.contracts.identity import (
+    code_version,
+    date_of_run,
+    encoder_version,
+    identify,
+    new_run_id,
+    parse_ds,
+)
 
 DS = date(2026, 2, 3)
 
@@ -69,6 +76,24 @@ def test_run_ids_carry_date_and_identity_and_never_repeat() -> None:
     ids = {new_run_id(DS, "0123456789abcdef") for _ in range(200)}
     assert len(ids) == 200
     assert all(re.fullmatch(r"20260203-01234567-[0-9a-f]{6}", run_id) for run_id in ids)
+
+
+@settings(derandomize=True, max_examples=50, deadline=None)
+@given(st.dates(min_value=date(1000, 1, 1)))
+def test_a_run_id_gives_its_date_back(day: date) -> None:
+    assert date_of_run(new_run_id(day, "0123456789abcdef")) == day
+
+
+@pytest.mark.parametrize(
+    "name", ["notes", "20260203", "20261303-01234567-abcdef", "20260203-01234567-abcdef.bak", "20260203-0123456-abcdef"]
+)
+def test_other_names_are_no_run_ids(name: str) -> None:
+    assert date_of_run(name) is None
+
+
+def test_an_encoders_version_is_told_from_the_address_of_its_vectors_too() -> None:
+    fingerprint = "0123456789abcdef" * 4
+    assert encoder_version(fingerprint) == encoder_version(f"{fingerprint}-document") == "encoder:0123456789ab"
 
 
 def test_the_code_version_names_the_release_and_the_source() -> None:

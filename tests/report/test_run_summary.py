@@ -79,6 +79,16 @@ def test_counts_keep_their_order_and_their_last_value() -> None:
     assert list(summary.counts.items()) == [("b.rows", 4), ("b.users", 2), ("a.rows", 3)]
 
 
+def test_small_figures_keep_their_size_in_the_table() -> None:
+    summary = RunSummary("shop", "2026-02-03")
+    summary.count("encode", max_cosine_loss=3.4e-8, padded_share=0.25, refused=0)
+    console = Console(file=io.StringIO(), width=120)
+    print_summary(summary, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for figure in ("3.4e-08", "0.250", " 0 "):
+        assert figure in text
+
+
 def test_the_table_shows_counts_seconds_and_every_check_that_did_not_pass() -> None:
     console = Console(file=io.StringIO(), width=120)
     print_summary(make_summary(), console)
