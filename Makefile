@@ -10,14 +10,15 @@ DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
 CONFIG ?= conf/demo.yaml
 DS ?= 2026-06-30
 ARGS ?=
-JVM_TESTS := tests/spark tests/demo_spark tests/e2e tests/faults
+NIGHT_TESTS := tests/e2e tests/faults
+SPARK_TESTS := tests/spark tests/demo_spark
 SPARK_CONF ?= conf/spark/local.conf
 # Executors otherwise run the first python3 of their PATH.
 export PATH := $(BIN):$(PATH)
 export PYSPARK_PYTHON := $(BIN)/python
 SUBMIT = $(BIN)/spark-submit --properties-file $(SPARK_CONF)
 
-.PHONY: help setup demo demo-shop test test-spark test-plain test-fast test-gpu lint type nightly show datasets pretrain train tune label compress doctor evaluate bench bench-encode bench-encode-stage bench-encode-catalog bench-learning bench-gpu bench-topn bench-prepare bench-dirt cluster-start cluster-stop lock clean
+.PHONY: help setup demo demo-shop test test-nights test-spark test-plain test-fast test-gpu lint type nightly show datasets pretrain train tune label compress doctor evaluate bench bench-encode bench-encode-stage bench-encode-catalog bench-learning bench-gpu bench-topn bench-prepare bench-dirt cluster-start cluster-stop lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,14 +44,17 @@ demo: setup demo-shop ## Make a bilingual shop, run the night on it, show three 
 demo-shop: setup
 	@test -e lake/demo_shop/truth/manifest.json || $(SUBMIT) jobs/make_demo_shop.py --out lake/demo_shop
 
-test: setup ## Run every test: those with a JVM and all others side by side
-	@$(MAKE) --no-print-directory -j2 test-spark test-plain
+test: setup ## Run every test, two processes at a time
+	@$(MAKE) --no-print-directory -j2 test-nights test-spark test-plain
 
-test-spark: setup ## Run the tests that need a JVM
-	@$(BIN)/python -m pytest $(JVM_TESTS) $(ARGS)
+test-nights: setup ## Run the tests of whole nights and jobs
+	@$(BIN)/python -m pytest $(NIGHT_TESTS) $(ARGS)
+
+test-spark: setup ## Run the tests of Spark transforms and tables
+	@$(BIN)/python -m pytest $(SPARK_TESTS) $(ARGS)
 
 test-plain: setup ## Run the tests that need no JVM, those of training too
-	@$(BIN)/python -m pytest $(addprefix --ignore=,$(JVM_TESTS)) $(ARGS)
+	@$(BIN)/python -m pytest $(addprefix --ignore=,$(NIGHT_TESTS) $(SPARK_TESTS)) $(ARGS)
 
 test-fast: setup ## Run the tests that need neither a JVM nor training: under a minute
 	@$(BIN)/python -m pytest tests/contracts tests/rules tests/nn tests/workers tests/report tests/demo -m "not slow" $(ARGS)
