@@ -12,7 +12,7 @@ from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
 from recsys_batch.spark.normalize import canonical_id
-from recsys_batch.spark.publish import latest_release
+from recsys_batch.spark.publish import latest_release, read_release
 from recsys_batch.spark.sources import KEPT, read_table
 from recsys_batch.spark.tables import Lake
 
@@ -27,7 +27,7 @@ def target_ranks(lake: Lake, config: Config, ds: date) -> npt.NDArray[np.int64]:
     release = latest_release(lake, ds)
     if release is None or Tables.REQUEST_RECOMMENDATIONS not in release.tables:
         raise InputNotReadyError(f"{Tables.REQUEST_RECOMMENDATIONS}: nothing published for {ds}; run the night first")
-    lists = lake.read_ds(Tables.REQUEST_RECOMMENDATIONS, ds, release.tables[Tables.REQUEST_RECOMMENDATIONS])
+    lists = read_release(lake, release, Tables.REQUEST_RECOMMENDATIONS)
     raw = read_table(lake.spark, "targets", config.sources.targets, ds)
     targets = raw.where(KEPT).select(
         canonical_id("request_id", "keep").alias("request_id"),

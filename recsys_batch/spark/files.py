@@ -26,6 +26,14 @@ class FileState:
     """What the path or glob matched: the file itself, or the folder that it lies in."""
 
 
+@dataclass(frozen=True)
+class FolderState:
+    """A folder: bytes of all files below it, and when the newest of these changed (milliseconds since 1970)."""
+
+    length: int
+    modified_ms: int
+
+
 def absolute_uri(path: str) -> str:
     """Return the path with a scheme; a plain path is taken from the driver's working directory.
 
@@ -68,6 +76,28 @@ def list_files(spark: SparkSession, path: str) -> list[FileState]:
                     )
                 )
     return sorted(found, key=lambda state: state.path)
+
+
+def list_folders(spark: SparkSession, uri: str) -> list[str]:
+    """Return the names of the folders right below `uri`, sorted; empty where it is not there."""
+    path = _jvm(spark).org.apache.hadoop.fs.Path(uri)
+    system = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    if not system.exists(path):
+        return []
+    return sorted(state.getPath().getName() for state in system.listStatus(path) if state.isDirectory())
+
+
+def folder_state(spark: SparkSession, uri: str) -> FolderState:
+    """Return size and last change of a folder, of what unfinished writes have left there too."""
+    path = _jvm(spark).org.apache.hadoop.fs.Path(uri)
+    system = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    length, newest = 0, -1
+    iterator = system.listFiles(path, True)
+    while iterator.hasNext():
+        state = iterator.next()
+        length, newest = length + state.getLen(), max(newest, state.getModificationTime())
+    # An object store knows no time of a folder, so the folder's own counts only where it is empty.
+    return FolderState(length, newest if newest >= 0 else system.getFileStatus(path).getModificationTime())
 
 
 def write_text(spark: SparkSession, uri: str, text: str) -> None:

@@ -12,6 +12,7 @@ the other looks again. So a night either has its vectors unmarked, and nothing r
 stand, or knows that they are going. It holds across crashes: a sweep finishes what an earlier one left doomed.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -81,15 +82,18 @@ def sweep(lake: Lake, used: DataFrame, now: datetime, retention: timedelta, dry_
     held = used.distinct().persist(StorageLevel.DISK_ONLY)
     keys = _classified(lake, held, cutoff).persist(StorageLevel.DISK_ONLY)
     try:
-        states = {row.state: row["count"] for row in keys.groupBy("state").count().collect()}
-        removable = keys.where("state IN ('ripe', 'doomed')").select(*_KEY)
+        groups = keys.groupBy("state", "stored", "used").count().collect()
+        states: Counter[str] = Counter()
+        for row in groups:
+            states[row.state] += row["count"]
+        removed = states["ripe"] + states["doomed"]
         found = Sweep(
-            stored=keys.where("stored").count(),
-            unused=keys.where("stored AND NOT used").count(),
-            marked=states.get("new", 0),
-            reclaimed=states.get("reclaimed", 0),
-            removed=removable.count(),
-            removed_rows=_rows_older(lake, keys.where("state IN ('ripe', 'doomed')"), cutoff).count(),
+            stored=sum(row["count"] for row in groups if row.stored),
+            unused=sum(row["count"] for row in groups if row.stored and not row.used),
+            marked=states["new"],
+            reclaimed=states["reclaimed"],
+            removed=removed,
+            removed_rows=_count_rows(lake, keys.where("state IN ('ripe', 'doomed')"), cutoff) if removed else 0,
         )
         if not dry_run:
             _apply(lake, keys, states, now, retention)
@@ -127,15 +131,15 @@ def _classified(lake: Lake, used: DataFrame, cutoff: Column) -> DataFrame:
     return both.withColumn("state", state).withColumns(truths).select(*_KEY, *truths, "remove_before", "state")
 
 
-def _apply(lake: Lake, keys: DataFrame, states: dict[str, int], now: datetime, retention: timedelta) -> None:
-    if states.get("reclaimed") or states.get("stale"):
+def _apply(lake: Lake, keys: DataFrame, states: Counter[str], now: datetime, retention: timedelta) -> None:
+    if states["reclaimed"] or states["stale"]:
         freed = keys.where("state IN ('reclaimed', 'stale')").select(*_KEY)
         _delete(lake, Tables.EMBEDDING_ORPHANS, freed, "t.remove_before IS NULL")
-    if states.get("ripe"):
+    if states["ripe"]:
         _doom(lake, keys.where("state = 'ripe'").select(*_KEY), now - retention)
-    if states.get("ripe") or states.get("doomed"):
+    if states["ripe"] or states["doomed"]:
         _remove_doomed(lake)
-    if states.get("new"):
+    if states["new"]:
         _mark(lake, keys.where("state = 'new'").select(*_KEY), now)
 
 
@@ -151,7 +155,7 @@ def _remove_doomed(lake: Lake) -> None:
     for fingerprint in sorted(row.fingerprint for row in going.select("fingerprint").distinct().collect()):
         of_encoder = going.where(F.col("fingerprint") == fingerprint)
         # The literal keeps the rewrite, and conflicts with it, to the encoder's own partition.
-        _delete(lake, Tables.EMBEDDINGS, of_encoder, older, f"t.fingerprint = '{fingerprint}' AND ")
+        _delete(lake, Tables.EMBEDDINGS, of_encoder, older, F.col("t.fingerprint") == fingerprint)
     _delete(lake, Tables.EMBEDDING_ORPHANS, going, "t.remove_before = s.remove_before")
 
 
@@ -179,19 +183,21 @@ def _mark(lake: Lake, keys: DataFrame, now: datetime) -> None:
     retry_conflicts(commit)
 
 
-def _delete(lake: Lake, table: str, keys: DataFrame, condition: str, within: str = "") -> None:
+def _delete(lake: Lake, table: str, keys: DataFrame, condition: str, within: Column | None = None) -> None:
+    same = F.expr(_SAME) if within is None else within & F.expr(_SAME)
+
     def commit() -> None:
         target = DeltaTable.forPath(lake.spark, lake.path(table)).alias("t")
-        target.merge(keys.alias("s"), f"{within}{_SAME}").whenMatchedDelete(condition=condition).execute()
+        target.merge(keys.alias("s"), same).whenMatchedDelete(condition=condition).execute()
 
     retry_conflicts(commit)
 
 
-def _rows_older(lake: Lake, keys: DataFrame, cutoff: Column) -> DataFrame:
-    """Return the rows of the embedding table that go with `keys` (text_key, fingerprint, remove_before)."""
+def _count_rows(lake: Lake, keys: DataFrame, cutoff: Column) -> int:
+    """Return how many rows of the embedding table go with `keys` (text_key, fingerprint, remove_before)."""
     table = lake.read(Tables.EMBEDDINGS)
     rows = table.select(*_KEY, F.col("encoded_at") if "encoded_at" in table.columns else _never().alias("encoded_at"))
-    return rows.join(keys, _KEY).where(_older(F.col("encoded_at"), F.coalesce("remove_before", cutoff)))
+    return rows.join(keys, _KEY).where(_older(F.col("encoded_at"), F.coalesce("remove_before", cutoff))).count()
 
 
 def _older(encoded_at: Column, than: Column) -> Column:

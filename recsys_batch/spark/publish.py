@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Lists, Tables
-from recsys_batch.contracts.errors import AnotherPublisherWonError
+from recsys_batch.contracts.errors import AnotherPublisherWonError, StagedRowsMissingError
 from recsys_batch.contracts.gates import Check
 from recsys_batch.contracts.schemas import PUBLICATIONS_DDL, QUALITY_METRICS_DDL, RELEASES_DDL
 from recsys_batch.spark.tables import Lake
@@ -87,10 +87,12 @@ def record_checks(lake: Lake, ds: date, run_id: str, stage_name: str, checks: It
 def publish(lake: Lake, release: Release) -> Row:
     """Publish the staged, audited slices of `release.run_id`; return the `releases` row.
 
-    Raises AnotherPublisherWonError where the `ds` has moved on from `release.replaces` since the run began.
+    Raises AnotherPublisherWonError where the `ds` has moved on from `release.replaces` since the run began, and
+    StagedRowsMissingError, before anything is claimed, where a slice is not what the release counts.
     """
+    staged = _staged_rows(lake, release)
     _claim(lake, release)
-    return _complete(lake, release)
+    return _complete(lake, release, staged)
 
 
 def roll_forward(lake: Lake, ds: date) -> str | None:
@@ -100,8 +102,36 @@ def roll_forward(lake: Lake, ds: date) -> str | None:
     claim = lake.read_ds(Tables.PUBLICATIONS, ds).first()
     if claim is None or _is_released(lake, ds, claim.release_id):
         return None
-    _complete(lake, _release_from(claim))
+    release = _release_from(claim)
+    _complete(lake, release, _staged_rows(lake, release))
     return str(claim.run_id)
+
+
+def read_release(lake: Lake, release: Row, table: str) -> DataFrame:
+    """Return the rows that a release (a row of `releases`) published: as they stand, else as of its version.
+
+    Of an old release Delta may have forgotten the version, or `maintain` have merged its files; its rows still stand
+    where no later release of the date replaced them.
+    """
+    now = lake.read_ds(table, release.ds, lake.latest_version(table)).where(F.col("run_id") == release.run_id)
+    return lake.read_ds(table, release.ds, release.tables[table]) if now.isEmpty() else now
+
+
+def _staged_rows(lake: Lake, release: Release) -> dict[str, DataFrame]:
+    """Return the release's slices at the versions of now, so that what is removed meanwhile is still read."""
+    staged: dict[str, DataFrame] = {}
+    for table in release.lists:
+        name = staged_name(table)
+        rows = lake.read(name, lake.latest_version(name)).where(F.col("run_id") == release.run_id)
+        # An empty slice would wipe the date.
+        if (number := rows.count()) != release.row_counts[table]:
+            raise StagedRowsMissingError(
+                f"{lake.path(name)}: run {release.run_id} has {number} rows, its release counts "
+                f"{release.row_counts[table]}; nothing more was published. Where the rows were deleted, an older "
+                "version of this table (versionAsOf) has them; else run the night again with --force"
+            )
+        staged[table] = rows
+    return staged
 
 
 def _claim(lake: Lake, release: Release) -> None:
@@ -130,10 +160,9 @@ def _claim(lake: Lake, release: Release) -> None:
         )
 
 
-def _complete(lake: Lake, release: Release) -> Row:
+def _complete(lake: Lake, release: Release, staged: Mapping[str, DataFrame]) -> Row:
     versions: dict[str, int] = {}
-    for table in release.lists:
-        rows = read_staged(lake, table, release.run_id)
+    for table, rows in staged.items():
         txn = f"{release.release_id}:{table}"
         lake.replace_ds(table, rows, release.ds, txn)
         versions[table] = lake.version_written_by(table, txn)

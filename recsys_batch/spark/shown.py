@@ -13,7 +13,7 @@ from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
 from recsys_batch.contracts.prepare_config import Prepare
 from recsys_batch.rules.pseudonyms import pseudonymize, read_key
 from recsys_batch.rules.text import canonicalize_ids
-from recsys_batch.spark.publish import latest_release
+from recsys_batch.spark.publish import latest_release, read_release
 from recsys_batch.spark.tables import Lake
 
 
@@ -33,7 +33,7 @@ def shown_to(lake: Lake, ds: date, table: str, key: str) -> Shown:
     release = latest_release(lake, ds)
     if release is None or table not in release.tables:
         raise InputNotReadyError(f"{table}: nothing published for {ds} in {lake.root}; run the night first")
-    rows = lake.read_ds(table, ds, release.tables[table]).where(F.col(Lists.KEY[table]) == key)
+    rows = read_release(lake, release, table).where(F.col(Lists.KEY[table]) == key)
     titles = lake.read_ds(Tables.ITEMS, ds).select(F.col("item_id").alias("i"), "title", "item_index")
     listed = rows.join(titles, F.col(Lists.ITEM[table]) == F.col("i")).orderBy("rank")
     found = listed.select(

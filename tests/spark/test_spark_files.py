@@ -1,9 +1,10 @@
+import os
 import re
 from pathlib import Path
 
 import pytest
 
-from recsys_batch.spark.files import absolute_uri, list_files
+from recsys_batch.spark.files import absolute_uri, folder_state, list_files, list_folders
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +49,22 @@ def test_a_plain_path_is_taken_from_the_working_directory(spark, folder, monkeyp
     assert re.sub("^file:/+", "/", absolute_uri("a.csv")) == f"{folder}/a.csv"
     assert absolute_uri("s3a://bucket/*.csv") == "s3a://bucket/*.csv"
     assert absolute_uri("file:/x/y") == "file:/x/y"
+
+
+def test_folders_are_listed_by_name_and_files_are_not(spark, folder):
+    assert list_folders(spark, folder.as_uri()) == ["_delta_log", "sub"]
+    assert list_folders(spark, (folder / "nothing").as_uri()) == []
+
+
+def test_a_folder_is_as_young_as_its_newest_file_hidden_or_not(spark, tmp_path):
+    work = tmp_path / "work"
+    for seconds, name in ((300, "a.parquet"), (500, "_temporary/0/b.parquet"), (400, ".c")):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_bytes(b"12345")
+        os.utime(work / name, (seconds, seconds))
+    state = folder_state(spark, work.as_uri())
+    assert (state.length, state.modified_ms) == (15, 500_000)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    os.utime(empty, (700, 700))
+    assert folder_state(spark, empty.as_uri()).modified_ms == 700_000

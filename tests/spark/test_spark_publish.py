@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.contracts.errors import AnotherPublisherWonError
+from recsys_batch.contracts.errors import AnotherPublisherWonError, StagedRowsMissingError
 from recsys_batch.contracts.gates import Check
+from recsys_batch.spark import publish as publishing
 from recsys_batch.spark.publish import (
     Release,
     _claim,
     latest_release,
     publish,
+    read_release,
     record_checks,
     roll_forward,
     stage,
+    staged_name,
 )
 from recsys_batch.spark.tables import Lake
 
@@ -222,3 +225,41 @@ def test_checks_are_recorded_once_for_each_run_and_stage(lake):
         (DS, "A", USERS, "key_coverage", 0.5, 1.0, "warn"),
         (DS, "A", USERS, "lists", 2.0, 1.0, "pass"),
     ]
+
+
+def remove_staged(lake, run_id):
+    lake.spark.sql(f"DELETE FROM delta.`{lake.path(staged_name(USERS))}` WHERE run_id = '{run_id}'")
+
+
+def test_a_release_whose_slice_is_gone_claims_and_wipes_nothing(lake):
+    remove_staged(lake, "B")
+    before = versions(lake, USERS, Tables.PUBLICATIONS, Tables.RELEASES)
+    with pytest.raises(StagedRowsMissingError, match=r"run B has 0 rows, its release counts 1"):
+        publish(lake, release("B", replaces="A"))
+    assert versions(lake, USERS, Tables.PUBLICATIONS, Tables.RELEASES) == before
+    assert shown(lake) == ({"A"}, "PQ")
+    # Nor does one that was claimed before.
+    _claim(lake, release("B", replaces="A"))
+    with pytest.raises(StagedRowsMissingError, match="run B"):
+        roll_forward(lake, DS)
+    assert shown(lake) == ({"A"}, "PQ")
+
+
+def test_a_slice_removed_during_its_publication_is_published_all_the_same(lake, monkeypatch):
+    real = publishing._claim
+
+    def removed_after(*args):
+        real(*args)
+        remove_staged(lake, "B")
+
+    monkeypatch.setattr(publishing, "_claim", removed_after)
+    publish(lake, release("B", replaces="A"))
+    assert shown(lake) == ({"B"}, "R")
+
+
+def test_a_release_is_read_as_it_stands_or_at_its_version(lake):
+    old = latest_release(lake, DS)
+    assert "".join(row.item_id for row in read_release(lake, old, USERS).orderBy("rank").collect()) == "PQ"
+    new = publish(lake, release("B", replaces="A"))
+    for each, items in ((old, "PQ"), (new, "R")):
+        assert "".join(row.item_id for row in read_release(lake, each, USERS).orderBy("rank").collect()) == items

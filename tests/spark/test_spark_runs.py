@@ -1,7 +1,7 @@
 from datetime import date
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.spark.runs import find_unfinished, record_stage, record_status
+from recsys_batch.spark.runs import find_unfinished, record_stage, record_status, retire_runs
 
 D1, D2 = date(2026, 6, 29), date(2026, 6, 30)
 
@@ -39,3 +39,16 @@ def test_every_end_of_a_run_is_a_row(lake):
         ({"encode": 2.0}, {"encode.texts": 7.0}),
         ({"encode": 2.5}, {}),
     ]
+
+
+def test_a_run_whose_files_are_removed_is_not_resumed(lake):
+    assert retire_runs(lake, ["run-1"]) == 0  # a lake without runs
+    record_stage(lake, D2, "run-1", "same", "prepare", 1.0, {}, finished=False)
+    record_stage(lake, D2, "run-2", "same", "prepare", 1.0, {}, finished=False)
+    record_stage(lake, D2, "run-2", "same", "encode", 1.0, {}, finished=False)
+    record_stage(lake, D1, "run-3", "other", "publish", 1.0, {}, finished=True)
+    assert retire_runs(lake, ["run-2", "run-3", "run-4"]) == 1
+    assert find_unfinished(lake, D2, "same") == ("run-1", {"prepare": {}})
+    rows = lake.read("run_stages").count()
+    assert retire_runs(lake, {"run-2": 0, "run-3": 0}) == 0
+    assert lake.read("run_stages").count() == rows == 5

@@ -1,0 +1,37 @@
+"""Maintenance of a lake: spark-submit --properties-file conf/spark/local.conf jobs/maintain.py --config conf/X.yaml."""
+
+from recsys_batch.cli import job_parser, read_config, run_job
+from recsys_batch.night.maintain import maintain
+from recsys_batch.pipeline import find_encoder
+from recsys_batch.report.progress import open_console
+from recsys_batch.report.summary import RunSummary, print_summary
+from recsys_batch.spark.session import get_session
+from recsys_batch.spark.tables import Lake
+
+
+def main() -> None:
+    """Parse, build, run, close."""
+    parser = job_parser(
+        "Remove what no retained night needs, and merge small files; may run beside nights.", needs_ds=False
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
+    parser.add_argument("--status-file", default="", help="write what was done here as JSON")
+    args = parser.parse_args()
+    config = read_config(args)
+    _, fingerprint = find_encoder(config)
+    summary = RunSummary(f"maintain {config.name}", "")
+    spark = get_session(f"recsys-batch maintain {config.name}")
+    try:
+        maintain(Lake.at(spark, config.lake.root), config, fingerprint, summary, args.dry_run)
+    except BaseException as error:
+        summary.state, summary.message = "failed", f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        print_summary(summary, open_console())
+        if args.status_file:
+            summary.write(args.status_file)
+        spark.stop()
+
+
+if __name__ == "__main__":
+    run_job(main)

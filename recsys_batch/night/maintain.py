@@ -1,0 +1,124 @@
+"""Maintenance: what no retained night needs is removed, what is left in small files is merged.
+
+May run beside nights. What is retained, and why each removal is safe, stands in `spark.nights`, `spark.orphans`,
+`spark.old_runs` and `spark.compaction`; docs/operations.md says it for operators.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from recsys_batch.contracts.columns import Inputs, Lists, Tables
+from recsys_batch.contracts.config import Config
+from recsys_batch.report.summary import RunSummary
+from recsys_batch.spark.compaction import compact, vacuum
+from recsys_batch.spark.embeddings import keys_of
+from recsys_batch.spark.input_log import FILES
+from recsys_batch.spark.nights import RetainedNights, encoders_in_use, find_nights, texts_in_use
+from recsys_batch.spark.old_runs import remove_old_runs
+from recsys_batch.spark.orphans import sweep
+from recsys_batch.spark.publish import staged_name
+from recsys_batch.spark.tables import Lake
+
+log = logging.getLogger("recsys_batch.night")
+
+# Appended to, night after night, and read at their newest version only.
+_APPENDED = (
+    Tables.EMBEDDINGS,
+    Tables.EMBEDDING_ORPHANS,
+    *(f"input_log/{table}" for table in Inputs.TYPES),
+    FILES,
+    Tables.ITEM_HISTORY,
+    Tables.ID_INDICES,
+    Tables.RUN_STAGES,
+    Tables.QUALITY_METRICS,
+    Tables.RELEASES,
+)
+# Replaced date by date. Those of retained nights stay as published: their releases name versions, and a merged file
+# would take the rows of these out of the newest one.
+_DATED = (*Lists.KEY, *(f"{table}_quarantine" for table in (*Inputs.TYPES, "texts")))
+# `publications` too is only vacuumed: a publisher takes any commit to it in between for another publisher's.
+_REPLACED = (
+    Tables.ITEMS,
+    Tables.INTERACTIONS,
+    Tables.USER_HISTORIES,
+    Tables.ACCOUNTS,
+    Tables.REVIEWS,
+    "requests",
+    Tables.PUBLICATIONS,
+    *(staged_name(table) for table in Lists.KEY),
+)
+
+
+def maintain(lake: Lake, config: Config, fingerprint: str, summary: RunSummary, dry_run: bool = False) -> None:
+    """Maintain the lake, counting in `summary` what was done, or with `dry_run` what would be.
+
+    `fingerprint` is that of the configured encoder, whose vectors of retained texts stay even before its first night.
+    """
+    # The age of files and vectors, unlike a business date, is a matter of the clock.
+    now = datetime.now(UTC)
+    retention = timedelta(hours=config.maintain.retention_hours)
+    nights = find_nights(lake, config.maintain.keep_nights, now - retention)
+    if nights is None:
+        summary.state, summary.message = "nothing to do", f"{lake.root} has no nights"
+        return
+    summary.ds = f"nights from {nights.since}"
+    steps: dict[str, Callable[[], Mapping[str, float]]] = {
+        "runs": lambda: _remove_runs(lake, nights, now - retention, dry_run),
+        "vectors": lambda: _sweep_vectors(lake, nights, fingerprint, now, retention, dry_run),
+        "files": lambda: _compact(lake, nights, dry_run),
+        "vacuum": lambda: {"files_deleted": _vacuum(lake, retention, dry_run)},
+    }
+    for name, step in steps.items():
+        started = time.monotonic()
+        counts = step()
+        summary.stages[name] = time.monotonic() - started
+        summary.count(name, **counts)
+        log.info("maintain %s: %s", name, ", ".join(f"{what} {number:,.0f}" for what, number in counts.items()))
+    summary.state = "checked" if dry_run else "done"
+    if dry_run:
+        summary.message = "dry run: the counts say what would be done; nothing was changed"
+
+
+def _remove_runs(lake: Lake, nights: RetainedNights, before: datetime, dry_run: bool) -> dict[str, float]:
+    old = remove_old_runs(lake, nights, before, dry_run)
+    if old.run_ids:
+        log.info("runs %s: %s", "that would be removed" if dry_run else "removed", ", ".join(old.run_ids))
+    return {
+        "folders_removed": old.folders,
+        "megabytes_removed": old.folder_bytes / 2**20,
+        "staged_slices_removed": old.slices,
+        "staged_rows_removed": old.rows,
+        "old_but_needed": old.needed,
+    }
+
+
+def _sweep_vectors(
+    lake: Lake, nights: RetainedNights, fingerprint: str, now: datetime, retention: timedelta, dry_run: bool
+) -> dict[str, float]:
+    if not lake.exists(Tables.EMBEDDINGS):
+        return {}
+    encoders = encoders_in_use(lake, nights, fingerprint)
+    swept = sweep(lake, keys_of(texts_in_use(lake, nights), encoders), now, retention, dry_run)
+    return {
+        "encoders_in_use": len(encoders),
+        "stored": swept.stored,
+        "unused": swept.unused,
+        "marked": swept.marked,
+        "reclaimed": swept.reclaimed,
+        "removed": swept.removed,
+        "rows_removed": swept.removed_rows,
+    }
+
+
+def _compact(lake: Lake, nights: RetainedNights, dry_run: bool) -> dict[str, float]:
+    chosen = dict.fromkeys(_APPENDED, "") | dict.fromkeys(_DATED, nights.outside)
+    made = [compact(lake, name, where, dry_run) for name, where in chosen.items() if lake.exists(name)]
+    merged = sum(each.small if dry_run else each.removed for each in made)
+    return {"small_files_merged": merged, "files_written": sum(each.added for each in made)}
+
+
+def _vacuum(lake: Lake, retention: timedelta, dry_run: bool) -> int:
+    names = (*_APPENDED, *_DATED, *_REPLACED)
+    return sum(vacuum(lake, name, retention, dry_run) for name in names if lake.exists(name))
