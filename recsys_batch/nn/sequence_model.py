@@ -85,9 +85,10 @@ class SequenceShape:
 
     def __post_init__(self) -> None:
         """Raise ValueError for sizes that do not go together."""
-        if min(self.content_dim, self.dim, self.heads, self.num_events) < 1 or min(
-            self.num_residuals, self.layers, self.memory_dim
-        ) < 0:
+        if (
+            min(self.content_dim, self.dim, self.heads, self.num_events) < 1
+            or min(self.num_residuals, self.layers, self.memory_dim) < 0
+        ):
             raise ValueError(f"sizes must be positive: {self}")
         if self.dim % self.heads:
             raise ValueError(f"dim ({self.dim}) must be a multiple of heads ({self.heads})")

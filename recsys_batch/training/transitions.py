@@ -1,8 +1,8 @@
 """Which item came after which, counted over sequences and factorized: what a sequence model's memory starts from.
 
 A softmax trained from nothing on a few thousand sequences ends below plain counts of pairs; started from them it need
-only correct them. The factorization is the truncated singular value decomposition (as pure SVD: Cremonesi et al., 2010),
-here of transitions and not of users' items. Dense: for the items that training has seen, not for millions.
+only correct them. The factorization is the truncated singular value decomposition (as pure SVD: Cremonesi et al.,
+2010), here of transitions and not of users' items. Dense: for the items that training has seen, not for millions.
 """
 
 from collections.abc import Sequence
