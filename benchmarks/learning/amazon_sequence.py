@@ -13,6 +13,7 @@ from torch import Tensor
 from benchmarks.learning.amazon_data import Part, Shop, item_counts
 from benchmarks.learning.amazon_store import Store, say
 from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.nn.kernel_vectors import SquaredCosines
 from recsys_batch.nn.sequence_model import ItemTable, SequenceModel, SequenceShape
 from recsys_batch.nn.user_models import FixedUserModel, JoinedUserModel, load_sequence_model, save_sequence_model
 from recsys_batch.rules.metrics import hit_rate
@@ -20,7 +21,7 @@ from recsys_batch.training.loop import train
 from recsys_batch.training.tasks.next_item import NextItemTask, Sequences
 from recsys_batch.training.transitions import count_transitions, factorize_transitions
 
-_MEMORY, _POPULARITY = (5.0, 10.0, 15.0, 25.0), (0.1, 0.3, 0.6, 1.0)
+_MEMORY, _POPULARITY = (3.0, 5.0, 10.0), (0.3, 0.6, 1.0, 1.5)
 _RATES, _EPOCHS = (3e-4, 1e-3), 4
 
 
@@ -84,6 +85,11 @@ class HalvedTask(NextItemTask):
         strengths_RR = count_transitions(rows, len(self.table.content_IC))[np.ix_(self.known_R, self.known_R)]
         codes = factorize_transitions(strengths_RR, self.module.shape.memory_dim)
         return [scale**0.5 * side for side in codes]
+
+
+def sharpen(vectors_IC: Tensor, num_components: int = 768) -> Tensor:
+    """Return vectors whose dot products are about the squared cosines of these: the content the model is given."""
+    return SquaredCosines.fit(vectors_IC, num_components)(vectors_IC)
 
 
 def make_table(part: Part, vectors_IC: Tensor) -> tuple[ItemTable, np.ndarray]:

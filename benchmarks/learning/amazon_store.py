@@ -23,18 +23,25 @@ class Store:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def keep(self, name: str, made_by: dict[str, Any], make: Callable[[Path], None]) -> tuple[Path, float]:
-        """Return the folder of a result and the seconds it took; `make` fills an empty one where there is none yet."""
+    def keep(self, name: str, made_by: dict[str, Any], make: Callable[[Path], float | None]) -> tuple[Path, float]:
+        """Return the folder of a result and the seconds it took; `make` fills an empty one where there is none yet, and
+        may return the seconds of an interrupted part that it went on from. Seconds of all threads are kept as well.
+        """
         folder = self.folder / f"{name}-{key_of(made_by)}"
         told = folder / "made_by.json"
         if not told.is_file():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            started = time.monotonic()
-            make(folder)
-            content = {"seconds": time.monotonic() - started, **made_by}
+            started, cpu_started = time.monotonic(), time.process_time()
+            earlier = make(folder) or 0.0
+            content = {
+                "seconds": earlier + time.monotonic() - started,
+                "cpu_seconds_since_resumed": time.process_time() - cpu_started,
+                **made_by,
+            }
             told.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            say(f"{folder.name}: {content['seconds']:.0f} s")
+            cpu_seconds = content["cpu_seconds_since_resumed"]
+            say(f"{folder.name}: {content['seconds']:.0f} s, of the processor {cpu_seconds:.0f} s")
         return folder, float(json.loads(told.read_text(encoding="utf-8"))["seconds"])
 
 

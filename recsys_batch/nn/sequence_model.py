@@ -135,8 +135,8 @@ class SequenceModel(nn.Module):
             self.event_embedding = nn.Parameter(torch.zeros(shape.num_events, dim))
             self.recency = _Recency(shape.num_events)
             self.memory_recency = _Recency(shape.num_events)
-            unscaled = torch.randn(shape.num_residuals, shape.memory_dim)
-            self.memory_in = nn.Parameter(unscaled / max(1, shape.memory_dim) ** 0.5)
+            codes_RM = torch.randn(shape.num_residuals, shape.memory_dim) / max(1, shape.memory_dim) ** 0.5
+            self.memory_in = nn.Parameter(codes_RM)
             self.memory_out = nn.Parameter(torch.zeros(shape.num_residuals, shape.memory_dim))
             self.blocks = nn.ModuleList(_Block(dim, shape.heads, shape.dropout) for _ in range(shape.layers))
             self.norm = nn.LayerNorm(dim)

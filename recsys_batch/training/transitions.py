@@ -53,9 +53,9 @@ def count_transitions(
             np.add.at(strengths_II, (first, second), weight)
             np.add.at(strengths_II, (second, first), weight * settings.backward)
     np.fill_diagonal(strengths_II, 0.0)
-    scales_I: NDArray[np.float32] = np.sqrt(np.maximum(counts_I + settings.shrinkage, 1e-12)).astype(np.float32)
-    scaled_II: NDArray[np.float32] = strengths_II / scales_I[:, None]
-    return scaled_II
+    roots_I = np.sqrt(np.maximum(counts_I + settings.shrinkage, 1e-12)).astype(np.float32)
+    divided_II: NDArray[np.float32] = np.divide(strengths_II, roots_I[:, None], dtype=np.float32)
+    return divided_II
 
 
 def factorize_transitions(strengths_II: NDArray[np.float32], dim: int, seed: int = 0) -> tuple[Tensor, Tensor]:

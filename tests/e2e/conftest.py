@@ -18,7 +18,14 @@ Night = Callable[..., RunSummary]
 
 def small_config(shop: Path, lake: Path, *overrides: str) -> Config:
     """The demo's config on the small shop, with short lists."""
-    settings = (f"lake.root={lake}", "rerank.top_n=8", "lists.queries=12", "prepare.profile=false", *overrides)
+    settings = (
+        f"lake.root={lake}",
+        "rerank.top_n=8",
+        "lists.queries=12",
+        "prepare.profile=false",
+        "encoder.dtype=float32",
+        *overrides,
+    )
     return load_config(ROOT / "conf/demo.yaml", settings, {"DEMO_SHOP": str(shop)})
 
 

@@ -33,7 +33,13 @@ def test_a_standalone_cluster_gives_the_tables_of_local_mode(
     spark, demo_shop: Path, published: tuple[Path, RunSummary], master: str, tmp_path: Path
 ) -> None:
     lake = tmp_path / "lake"
-    settings = (f"lake.root={lake}", "rerank.top_n=8", "lists.queries=12", "prepare.profile=false")
+    settings = (
+        f"lake.root={lake}",
+        "rerank.top_n=8",
+        "lists.queries=12",
+        "prepare.profile=false",
+        "encoder.dtype=float32",
+    )
     command = ["spark-submit", "--properties-file", "conf/spark/standalone.conf", "--master", master]
     command += [
         "--conf",
