@@ -12,6 +12,8 @@ DS ?= 2026-06-30
 ARGS ?=
 NIGHT_TESTS := tests/e2e tests/faults
 SPARK_TESTS := tests/spark tests/demo_spark
+# Half of the time of a short JVM goes to optimizing code that runs a few times.
+SHORT_JVM := JAVA_TOOL_OPTIONS="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 SPARK_CONF ?= conf/spark/local.conf
 # Executors otherwise run the first python3 of their PATH.
 export PATH := $(BIN):$(PATH)
@@ -48,10 +50,10 @@ test: setup ## Run every test, two processes at a time
 	@$(MAKE) --no-print-directory -j2 test-nights test-spark test-plain
 
 test-nights: setup ## Run the tests of whole nights and jobs
-	@$(BIN)/python -m pytest $(NIGHT_TESTS) $(ARGS)
+	@$(SHORT_JVM) $(BIN)/python -m pytest $(NIGHT_TESTS) $(ARGS)
 
 test-spark: setup ## Run the tests of Spark transforms and tables
-	@$(BIN)/python -m pytest $(SPARK_TESTS) $(ARGS)
+	@$(SHORT_JVM) $(BIN)/python -m pytest $(SPARK_TESTS) $(ARGS)
 
 test-plain: setup ## Run the tests that need no JVM, those of training too
 	@$(BIN)/python -m pytest $(addprefix --ignore=,$(NIGHT_TESTS) $(SPARK_TESTS)) $(ARGS)
