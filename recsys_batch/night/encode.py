@@ -12,7 +12,7 @@ from recsys_batch.night.context import Run, log
 from recsys_batch.night.prepare import REQUESTS
 from recsys_batch.report.progress import count_model_loads, read_progress, watch
 from recsys_batch.spark.apply import map_batches
-from recsys_batch.spark.embeddings import missing_texts, refused_texts, store_vectors, with_vectors
+from recsys_batch.spark.embeddings import look_up_texts, refused_texts, store_vectors, with_vectors
 from recsys_batch.spark.histories import top_queries
 from recsys_batch.workers.encode import EncodeTexts
 from recsys_batch.workers.progress import summarize
@@ -57,22 +57,22 @@ def query_vectors(run: Run) -> DataFrame:
 
 
 def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
-    address = _address(run, kind)
-    distinct = texts.distinct().count()
-    missing = missing_texts(run.lake, texts, address).persist()
-    num_missing = missing.count()
-    folder = run.folder("progress", f"encode-{kind}")
+    address, folder = _address(run, kind), run.folder("progress", f"encode-{kind}")
+    # Looked up once, all that is counted below in one job: of a night with few new texts, jobs are the cost.
+    found = look_up_texts(run.lake, texts, address).persist()
+    counted = found.agg(F.count("*"), F.count_if("is_missing"), F.count("reason")).first()
+    distinct, num_missing, num_refused = counted if counted is not None else (0, 0, 0)
     if num_missing:
-        task = _task(run, kind, folder)
+        missing = found.where("is_missing").select("text_key", "text")
         # Shuffled by a hash of the key, so that which worker gets a text depends on nothing but the text.
         parts = missing.repartition(run.encode_partitions, "text_key")
         with watch(folder, f"encode {kind}s", num_missing):
-            encode_all = partial(map_batches, task=task, profile=run.encode_profile)
+            encode_all = partial(map_batches, task=_task(run, kind, folder), profile=run.encode_profile)
             store_vectors(run.lake, parts, encode_all, address, f"{run.run_id}-{kind}")
-    missing.unpersist()
-    refused = refused_texts(run.lake, texts, address)
-    num_refused = _quarantine_texts(run, kind, refused) if num_missing else refused.count()
+    found.unpersist()
     states = read_progress(folder)
+    if num_missing and (num_refused or summarize(states)["without_vector"]):
+        num_refused = _quarantine_texts(run, kind, refused_texts(run.lake, texts, address))
     run.summary.count(
         "encode",
         **{

@@ -32,8 +32,9 @@ def keys_of(texts: DataFrame, fingerprints: Sequence[str]) -> DataFrame:
     return pairs.select(_key(F.col("text"), F.col("fingerprint")).alias("text_key"), "fingerprint")
 
 
-def missing_texts(lake: Lake, texts: DataFrame, fingerprint: str) -> DataFrame:
-    """Return the distinct (text_key, text) of `texts` (column text) that have no vector yet.
+def look_up_texts(lake: Lake, texts: DataFrame, fingerprint: str) -> DataFrame:
+    """Return the distinct `texts` (column text) as (text_key, text, is_missing, reason): whether one has no vector yet,
+    and why one that was tried got none.
 
     A table of an older version gets the columns that it lacks; its rows stay as they are. Vectors of `texts` that
     maintenance found unused are in use from here on, and those that it is about to remove count as missing.
@@ -42,7 +43,14 @@ def missing_texts(lake: Lake, texts: DataFrame, fingerprint: str) -> DataFrame:
     keyed = texts.select(text_key("text", fingerprint).alias("text_key"), "text").dropDuplicates(["text_key"])
     reclaim(lake, keyed.select("text_key"), fingerprint)
     stored = without_doomed(lake, _rows(lake, fingerprint), fingerprint)
-    return keyed.join(stored.select("text_key"), "text_key", "left_anti")
+    known = stored.select("text_key", "reason", F.lit(True).alias("_known")).dropDuplicates(["text_key"])
+    found = keyed.join(known, "text_key", "left")
+    return found.select("text_key", "text", F.col("_known").isNull().alias("is_missing"), "reason")
+
+
+def missing_texts(lake: Lake, texts: DataFrame, fingerprint: str) -> DataFrame:
+    """Return the distinct (text_key, text) of `texts` (column text) that have no vector yet; see `look_up_texts`."""
+    return look_up_texts(lake, texts, fingerprint).where("is_missing").select("text_key", "text")
 
 
 def store_vectors(
