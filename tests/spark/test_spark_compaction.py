@@ -90,7 +90,7 @@ def test_vacuum_deletes_what_the_tables_own_retention_lets_go(lake, table):
 
 def test_a_table_that_keeps_its_files_too_short_is_not_vacuumed(lake, table, caplog):
     compact(lake, table)
-    set_retention(lake, 0)
+    set_retention(lake, 1)
     with caplog.at_level(logging.WARNING, logger="recsys_batch.night"):
         assert vacuum(lake, table, timedelta(hours=36)) == 0
     assert "t: not vacuumed" in caplog.text

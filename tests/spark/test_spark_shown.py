@@ -59,7 +59,7 @@ def lake(spark, frame, tmp_path_factory):
         ]
         stage(lake, table, frame(RANKED, listed).coalesce(1), DS, "run", "m1")
     lists = (Tables.USER_RECOMMENDATIONS, Tables.SIMILAR_ITEMS)
-    publish(lake, Release("rel", DS, "run", "publish", {}, (), {}, "h", "1", {}, None, lists))
+    publish(lake, Release("rel", DS, "run", "publish", dict.fromkeys(lists, 3), (), {}, "h", "1", {}, None, lists))
     return lake
 
 
