@@ -12,15 +12,13 @@ DS ?= 2026-06-30
 ARGS ?=
 NIGHT_TESTS := tests/e2e tests/faults
 SPARK_TESTS := tests/spark tests/demo_spark
-# Half of the time of a short JVM goes to optimizing code that runs a few times.
-SHORT_JVM := JAVA_TOOL_OPTIONS="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 SPARK_CONF ?= conf/spark/local.conf
 # Executors otherwise run the first python3 of their PATH.
 export PATH := $(BIN):$(PATH)
 export PYSPARK_PYTHON := $(BIN)/python
 SUBMIT = $(BIN)/spark-submit --properties-file $(SPARK_CONF)
 
-.PHONY: help setup demo demo-shop test test-nights test-spark test-plain test-fast test-gpu lint type nightly show datasets pretrain train tune label compress doctor evaluate bench bench-encode bench-encode-stage bench-encode-catalog bench-learning bench-gpu bench-topn bench-prepare bench-dirt cluster-start cluster-stop lock clean
+.PHONY: help setup demo demo-shop test test-nights test-spark test-plain test-long test-fast test-gpu lint type nightly show datasets pretrain train tune label compress maintain doctor evaluate bench bench-encode bench-encode-stage bench-encode-catalog bench-learning bench-gpu bench-topn bench-prepare bench-dirt cluster-start cluster-stop lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,14 +44,17 @@ demo: setup demo-shop ## Make a bilingual shop, run the night on it, show three 
 demo-shop: setup
 	@test -e lake/demo_shop/truth/manifest.json || $(SUBMIT) jobs/make_demo_shop.py --out lake/demo_shop
 
-test: setup ## Run every test, two processes at a time
+test: setup ## Run every test but the long ones, two processes at a time
 	@$(MAKE) --no-print-directory -j2 test-nights test-spark test-plain
 
 test-nights: setup ## Run the tests of whole nights and jobs
-	@$(SHORT_JVM) $(BIN)/python -m pytest $(NIGHT_TESTS) $(ARGS)
+	@$(BIN)/python -m pytest $(NIGHT_TESTS) -m "not long" $(ARGS)
 
 test-spark: setup ## Run the tests of Spark transforms and tables
-	@$(SHORT_JVM) $(BIN)/python -m pytest $(SPARK_TESTS) $(ARGS)
+	@$(BIN)/python -m pytest $(SPARK_TESTS) -m "not long" $(ARGS)
+
+test-long: setup ## Run the long tests: clusters, killed processes, weeks of nights
+	@$(BIN)/python -m pytest $(NIGHT_TESTS) $(SPARK_TESTS) -m long $(ARGS)
 
 test-plain: setup ## Run the tests that need no JVM, those of training too
 	@$(BIN)/python -m pytest $(addprefix --ignore=,$(NIGHT_TESTS) $(SPARK_TESTS)) $(ARGS)
@@ -93,6 +94,9 @@ train: setup ## Train on a finished dataset, register, promote: CONFIG=... DS=..
 
 compress: setup ## A smaller encoder from the champion or a given model: CONFIG=... DS=...
 	@$(BIN)/python jobs/compress.py --config $(CONFIG) --ds $(DS) $(ARGS)
+
+maintain: setup ## Compact tables, remove what no retained night needs: CONFIG=...
+	@$(SUBMIT) jobs/maintain.py --config $(CONFIG) $(ARGS)
 
 doctor: setup ## Check the installation: CONFIG=...
 	@$(SUBMIT) jobs/doctor.py --config $(CONFIG) $(ARGS)

@@ -33,8 +33,11 @@ def spark() -> Iterator["object"]:
         pytest.fail("no Delta jars in .cache/jars: run `make setup` first")
     os.environ["PYSPARK_PYTHON"] = sys.executable
     builder = SparkSession.builder
+    # Tables of a few rows: compiling code for each of the thousands of plans takes longer than interpreting them.
+    interpreted = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+    fixed = {"spark.jars": ",".join(jars), "spark.master": "local[2,4]"} | interpreted
     # Two task slots whatever the machine has, so that results do not depend on it; four attempts, as users have.
-    for key, value in (spark_settings() | {"spark.jars": ",".join(jars), "spark.master": "local[2,4]"}).items():
+    for key, value in (spark_settings() | fixed).items():
         builder = builder.config(key, value)
     builder.getOrCreate()
     session = get_session("recsys-batch tests")

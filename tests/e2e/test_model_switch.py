@@ -24,7 +24,7 @@ def maintain_command(lake: Path, status: Path) -> list[str]:
     return [*command, "--config", "conf/demo.yaml", *sets, "--status-file", str(status)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_switch_of_model_and_storage_and_back(
     spark, published: tuple[Path, RunSummary], night, tmp_path: Path, demo_shop: Path
 ) -> None:

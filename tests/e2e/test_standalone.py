@@ -28,7 +28,7 @@ def master() -> Iterator[str]:
         subprocess.run(["conf/spark/cluster.sh", "stop"], cwd=ROOT, env=env, check=True, timeout=60)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_standalone_cluster_gives_the_tables_of_local_mode(
     spark, demo_shop: Path, published: tuple[Path, RunSummary], master: str, tmp_path: Path
 ) -> None:

@@ -73,7 +73,7 @@ def executor_of(worker: psutil.Process) -> psutil.Process:
     return next(parent for parent in worker.parents() if any(_EXECUTOR in part for part in parent.cmdline()))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_worker_process_loads_the_model_once(rounds: tuple[Path, dict[str, int]]) -> None:
     states = read_progress((rounds[0] / "calm").as_uri())
     assert len(states) == ROUNDS["calm"]
@@ -83,7 +83,7 @@ def test_every_worker_process_loads_the_model_once(rounds: tuple[Path, dict[str,
     assert count_model_loads(states) == len(workers) <= NUM_EXECUTORS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("victim", ["worker", "executor"])
 def test_a_kill_in_the_middle_of_encoding_changes_no_vector(
     rounds: tuple[Path, dict[str, int]], expected: dict[str, np.ndarray], victim: str

@@ -40,7 +40,7 @@ def night_command(lake: Path) -> list[str]:
     return [*command, "--ds", str(DS), *(part for setting in sets for part in ("--set", setting))]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_driver_killed_between_stage_and_publish(spark, demo_shop: Path, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     env = os.environ | {"DEMO_SHOP": str(demo_shop)}
@@ -73,7 +73,7 @@ def test_driver_killed_between_stage_and_publish(spark, demo_shop: Path, tmp_pat
     assert published.count() == releases[0].row_counts["user_recommendations"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_python_worker_killed_during_encode_changes_no_vector(spark, tmp_path: Path) -> None:
     texts = [
         f"{color} {thing} number {n}"
