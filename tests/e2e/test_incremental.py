@@ -4,6 +4,7 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -34,6 +35,7 @@ def content(rows: DataFrame) -> tuple[int, int]:
     return tuple(row)
 
 
+@pytest.mark.long
 def test_ten_incremental_nights_equal_a_full_rebuild(spark, demo_shop: Path, tmp_path: Path) -> None:
     arriving = tmp_path / "shop"
     arriving.mkdir()

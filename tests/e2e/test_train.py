@@ -20,6 +20,8 @@ from recsys_batch.training.preflight import EmptyTaskError
 from tests.e2e.conftest import DS, small_config
 from tests.training.tiny_model import write_tiny_model
 
+pytestmark = pytest.mark.long
+
 TASKS = "[{kind: category}, {kind: rating}, {kind: clicks}, {kind: query_items}, {kind: item_items}]"
 TRAINED = (
     f"training.tasks={TASKS}",

@@ -23,6 +23,8 @@ from tests.conftest import ROOT
 from tests.spark.test_spark_orphans import ONE, night, stored
 from tests.spark.test_spark_publish import RANKED
 
+pytestmark = pytest.mark.long
+
 USERS, SIMILAR = Tables.USER_RECOMMENDATIONS, Tables.SIMILAR_ITEMS
 D0, D1, D2, D3 = (date(2026, 6, day) for day in (27, 28, 29, 30))
 CUT_SHORT, FIRST, STOPPED = "20260627-0c0c0c0c-00000a", "20260628-01010101-00000b", "20260628-05050505-00000c"
