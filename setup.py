@@ -47,6 +47,7 @@ setup(
         "wandb": ["wandb>=0.31"],
         "report": ["matplotlib>=3.9"],
         "dev": [
+            "bm25s>=0.2.13",
             "faiss-cpu>=1.12",
             "hypothesis>=6.130",
             "import-linter>=2.3",
@@ -54,6 +55,7 @@ setup(
             "pandas-stubs>=2.2,<3",
             "psutil>=7.0",
             "pytest>=9.0",
+            "PyStemmer>=2.2",
             "ruff>=0.13",
             "scipy-stubs>=1.15",
             "sentence-transformers>=5.1",

@@ -147,7 +147,8 @@ def _variants(name: str, model: Path, base: EncoderSettings, settings: Compressi
     for dim in settings.matryoshka.dimensions:
         yield CompressedModel(f"{name}[dim={dim}]", model, replace(own, dimensions=dim))
     if settings.int8.is_tried:
-        yield CompressedModel(f"{name}[int8]", model, replace(own, backend="openvino_int8"))
+        reduced = replace(own, backend="openvino_int8", min_cosine=settings.int8.min_cosine)
+        yield CompressedModel(f"{name}[int8]", model, reduced)
 
 
 def _agreement_of(model: Path) -> dict[str, float]:

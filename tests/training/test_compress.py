@@ -163,11 +163,12 @@ def test_what_does_not_load_is_a_result_with_its_reason(tiny_folder: Path, tmp_p
 
 def test_int8_runs_or_says_why_not(tiny_folder: Path, tmp_path: Path) -> None:
     steps = STEPS.model_copy(
-        update={"int8": Int8(is_tried=True), "pruning": Pruning(), "matryoshka": MatryoshkaSettings()}
+        update={"int8": Int8(is_tried=True, min_cosine=0.97), "pruning": Pruning(), "matryoshka": MatryoshkaSettings()}
     )
     made = compress(steps, tiny_folder, CORPUS, tmp_path, measure)
     tried = made.models[-1]
     assert (tried.name, tried.settings.backend) == ("student[int8]", "openvino_int8")
+    assert tried.settings.min_cosine == 0.97
     assert bool(tried.refusal) != bool(tried.cases)
 
 
