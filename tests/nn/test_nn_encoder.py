@@ -44,6 +44,7 @@ def test_unnormalized_vectors_equal_the_reference_too(model_path, texts):
     np.testing.assert_allclose(ours.encode(texts[:8]), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @given(data=st.data())
 def test_a_vector_does_not_depend_on_its_company(encoder, texts, data):
@@ -100,6 +101,7 @@ def loaded(request, model_path):
     return Encoder.load(EncoderSettings(MODEL, dtype=request.param), model_path)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(cuts=st.lists(st.integers(0, 40), max_size=6), order=st.randoms(use_true_random=False))
 def test_where_batches_and_windows_end_changes_no_vector(loaded, texts, cuts, order):
@@ -254,6 +256,7 @@ def test_settings_out_of_range_are_refused(value):
         EncoderSettings(MODEL, **value)
 
 
+@pytest.mark.slow
 def test_encoding_bert_prints_nothing_and_imports_no_transformers():
     code = (
         "import sys; from recsys_batch.nn.encoder import Encoder, EncoderSettings; "

@@ -93,6 +93,7 @@ def test_threads_follow_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_a_model_in_the_cache_is_refused_where_its_cosine_is_too_low_for_this_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
