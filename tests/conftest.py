@@ -35,8 +35,8 @@ def spark() -> Iterator["object"]:
     builder = SparkSession.builder
     # Tables of a few rows: compiling code for each of the thousands of plans takes longer than interpreting them.
     interpreted = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-    fixed = {"spark.jars": ",".join(jars), "spark.master": "local[2,4]"} | interpreted
     # Two task slots whatever the machine has, so that results do not depend on it; four attempts, as users have.
+    fixed = {"spark.jars": ",".join(jars), "spark.master": "local[2,4]"} | interpreted
     for key, value in (spark_settings() | fixed).items():
         builder = builder.config(key, value)
     builder.getOrCreate()
