@@ -157,6 +157,10 @@ def is_worker(process: psutil.Process) -> bool:
     """Whether it is a Python worker: the daemon forks them, and both show the daemon's command line."""
     try:
         parent = process.parent()
-        return "pyspark.daemon" in process.cmdline() and parent is not None and "pyspark.daemon" in parent.cmdline()
+        return parent is not None and _is_of_daemon(process) and _is_of_daemon(parent)
     except psutil.Error:
         return False
+
+
+def _is_of_daemon(process: psutil.Process) -> bool:
+    return "recsys_batch.workers.daemon" in process.cmdline()

@@ -36,6 +36,16 @@ class Run:
         """Return the URI of a folder below this run's own."""
         return "/".join((self.lake.path("runs"), self.run_id, *parts))
 
+    def park(self, frame: DataFrame, *parts: str) -> DataFrame:
+        """Write what is expensive to make, or took many joins, into a folder of this run, and read it back.
+
+        Unlike a cached frame it ends the plan, lets later steps read only the columns they need, outlives an executor,
+        and is not planned anew when a table that it came from is written to.
+        """
+        folder = self.folder(*parts)
+        frame.write.mode("overwrite").parquet(folder)
+        return self.spark.read.schema(frame.schema).parquet(folder)
+
     def read_prepared(self, table: str) -> DataFrame:
         """Return this date's rows of a prepared table."""
         return self.lake.read_ds(table, self.ds)

@@ -59,8 +59,8 @@ def query_vectors(run: Run) -> DataFrame:
 def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
     address, folder = _address(run, kind), run.folder("progress", f"encode-{kind}")
     # Looked up once, all that is counted below in one job: of a night with few new texts, jobs are the cost.
-    found = look_up_texts(run.lake, texts, address).persist()
-    counted = found.agg(F.count("*"), F.count_if("is_missing"), F.count("reason")).first()
+    found = run.park(look_up_texts(run.lake, texts, address), "looked-up", kind)
+    counted = found.agg(F.count("*"), F.count_if("is_missing"), F.count_if("is_refused")).first()
     distinct, num_missing, num_refused = counted if counted is not None else (0, 0, 0)
     if num_missing:
         missing = found.where("is_missing").select("text_key", "text")
@@ -69,7 +69,6 @@ def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
         with watch(folder, f"encode {kind}s", num_missing):
             encode_all = partial(map_batches, task=_task(run, kind, folder), profile=run.encode_profile)
             store_vectors(run.lake, parts, encode_all, address, f"{run.run_id}-{kind}")
-    found.unpersist()
     states = read_progress(folder)
     if num_missing and (num_refused or summarize(states)["without_vector"]):
         num_refused = _quarantine_texts(run, kind, refused_texts(run.lake, texts, address))

@@ -111,16 +111,6 @@ def hold(frame: DataFrame) -> DataFrame:
     return frame.persist(StorageLevel.DISK_ONLY)
 
 
-def park(run: Run, name: str, frame: DataFrame) -> DataFrame:
-    """Write what is expensive to make, or took many joins, into the run's folder, and read it back.
-
-    Unlike a cached frame it ends the plan, lets later steps read only the columns they need, and outlives an executor.
-    """
-    folder = run.folder("prepare", name)
-    frame.write.mode("overwrite").parquet(folder)
-    return run.spark.read.schema(frame.schema).parquet(folder)
-
-
 def write(run: Run, table: str, frame: DataFrame) -> DataFrame:
     """Replace the date's slice of a prepared table and return it as read back."""
     run.lake.replace_ds(table, frame.withColumn("ds", F.lit(run.ds)).withColumn("run_id", F.lit(run.run_id)), run.ds)

@@ -7,7 +7,7 @@ from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.errors import EmptyDayError
 from recsys_batch.contracts.gates import at_most, refuse_blocked
 from recsys_batch.night.context import Run
-from recsys_batch.night.inputs import Intake, park, paths, write
+from recsys_batch.night.inputs import Intake, paths, write
 from recsys_batch.spark.event_rows import EVENT_KEY, normalize_events, settings_key
 from recsys_batch.spark.events import ClassifiedEvents, classify_events
 from recsys_batch.spark.input_log import Reading, read_new, read_whole
@@ -25,7 +25,7 @@ def prepare_events(intake: Intake, items: DataFrame) -> DataFrame:
     reading = _read(run, intake.user_key)
     run.summary.count("prepare", event_files=reading.files, event_files_read=reading.files_read)
     classified = classify_events(
-        reading.rows, items, run.ds, run.config.prepare, lambda frame: park(run, "events", frame)
+        reading.rows, items, run.ds, run.config.prepare, lambda frame: run.park(frame, "prepare", "events")
     )
     used = intake.settle("events", classified.rows, classified.left_out)
     _check_day(run)

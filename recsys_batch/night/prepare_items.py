@@ -6,7 +6,7 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.errors import InputNotReadyError
 from recsys_batch.night.context import Run
-from recsys_batch.night.inputs import Intake, hold, park, paths, write
+from recsys_batch.night.inputs import Intake, hold, paths, write
 from recsys_batch.spark.catalog import choose_items, classify_items, finish_items
 from recsys_batch.spark.documents import review_sentences
 from recsys_batch.spark.indices import assign_indices
@@ -24,14 +24,15 @@ def prepare_items(intake: Intake) -> DataFrame:
     classified = hold(classify_items(read_table(run.spark, "items", config.sources.items, run.ds), settings, run.ds))
     used = intake.settle("items", classified)
     observe_items(run.lake, used, settings.history_columns, run.ds)
-    chosen = park(run, "chosen_items", choose_items(used, settings.item_duplicates))
+    chosen = run.park(choose_items(used, settings.item_duplicates), "prepare", "chosen_items")
     indices = assign_indices(run.lake, "item", chosen.select(F.col("item_id").alias("id")))
     indexed = chosen.join(indices.select(F.col("id").alias("item_id"), F.col("index").alias("item_index")), "item_id")
-    linked = park(run, "linked_items", link_near_duplicates(park(run, "items", indexed), settings.near_duplicates))
+    parked = run.park(indexed, "prepare", "items")
+    linked = run.park(link_near_duplicates(parked, settings.near_duplicates), "prepare", "linked_items")
     reviews = _prepare_reviews(intake, linked)
     number = config.item_text.review_sentences
     sentences = review_sentences(reviews, linked, number) if reviews is not None else None
-    filled = park(run, "filled_items", fill_missing(linked, settings.missing))
+    filled = run.park(fill_missing(linked, settings.missing), "prepare", "filled_items")
     finished = finish_items(
         filled,
         config.item_text,

@@ -33,19 +33,25 @@ def keys_of(texts: DataFrame, fingerprints: Sequence[str]) -> DataFrame:
 
 
 def look_up_texts(lake: Lake, texts: DataFrame, fingerprint: str) -> DataFrame:
-    """Return the distinct `texts` (column text) as (text_key, text, is_missing, reason): whether one has no vector yet,
-    and why one that was tried got none.
+    """Return the distinct `texts` (column text) as (text_key, text, is_missing, is_refused): whether one has no vector
+    yet, and whether one that was tried got none. Key and text are those of missing texts, null in other rows.
 
     A table of an older version gets the columns that it lacks; its rows stay as they are. Vectors of `texts` that
     maintenance found unused are in use from here on, and those that it is about to remove count as missing.
     """
     lake.ensure(Tables.EMBEDDINGS, EMBEDDINGS_DDL, ("fingerprint",))
-    keyed = texts.select(text_key("text", fingerprint).alias("text_key"), "text").dropDuplicates(["text_key"])
-    reclaim(lake, keyed.select("text_key"), fingerprint)
+    keyed = texts.select(text_key("text", fingerprint).alias("text_key"), "text")
+    # Shuffled once, for both what follows: to find the distinct ones, and to join.
+    distinct = keyed.repartition("text_key").distinct()
+    reclaim(lake, distinct.select("text_key"), fingerprint)
     stored = without_doomed(lake, _rows(lake, fingerprint), fingerprint)
-    known = stored.select("text_key", "reason", F.lit(True).alias("_known")).dropDuplicates(["text_key"])
-    found = keyed.join(known, "text_key", "left")
-    return found.select("text_key", "text", F.col("_known").isNull().alias("is_missing"), "reason")
+    known = stored.groupBy("text_key").agg(F.max(F.col("reason").isNotNull()).alias("is_refused"))
+    found = distinct.join(known, "text_key", "left").withColumn("is_missing", F.col("is_refused").isNull())
+    # Nothing is asked of known texts any more, and they are nearly all.
+    wanted = {name: F.when(F.col("is_missing"), F.col(name)) for name in ("text_key", "text")}
+    return found.withColumns(wanted).select(
+        *wanted, "is_missing", F.coalesce("is_refused", F.lit(False)).alias("is_refused")
+    )
 
 
 def missing_texts(lake: Lake, texts: DataFrame, fingerprint: str) -> DataFrame:
