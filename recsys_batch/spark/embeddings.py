@@ -40,17 +40,17 @@ def look_up_texts(lake: Lake, texts: DataFrame, fingerprint: str) -> DataFrame:
     maintenance found unused are in use from here on, and those that it is about to remove count as missing.
     """
     lake.ensure(Tables.EMBEDDINGS, EMBEDDINGS_DDL, ("fingerprint",))
-    keyed = texts.select(text_key("text", fingerprint).alias("text_key"), "text")
-    # Shuffled once, for both what follows: to find the distinct ones, and to join.
-    distinct = keyed.repartition("text_key").distinct()
-    reclaim(lake, distinct.select("text_key"), fingerprint)
+    # Shuffled once, by the key, for the join and for what finds the distinct ones of both sides after it.
+    keyed = texts.select(text_key("text", fingerprint).alias("text_key"), "text").repartition("text_key")
+    reclaim(lake, keyed.select("text_key"), fingerprint)
     stored = without_doomed(lake, _rows(lake, fingerprint), fingerprint)
-    known = stored.groupBy("text_key").agg(F.max(F.col("reason").isNotNull()).alias("is_refused"))
-    found = distinct.join(known, "text_key", "left").withColumn("is_missing", F.col("is_refused").isNull())
+    known = stored.select("text_key", F.col("reason").isNotNull().alias("refused"))
+    found = keyed.join(known, "text_key", "left").groupBy("text_key", "text").agg(F.max("refused").alias("refused"))
+    is_missing = F.col("refused").isNull()
     # Nothing is asked of known texts any more, and they are nearly all.
-    wanted = {name: F.when(F.col("is_missing"), F.col(name)) for name in ("text_key", "text")}
-    return found.withColumns(wanted).select(
-        *wanted, "is_missing", F.coalesce("is_refused", F.lit(False)).alias("is_refused")
+    wanted = [F.when(is_missing, F.col(name)).alias(name) for name in ("text_key", "text")]
+    return found.select(
+        *wanted, is_missing.alias("is_missing"), F.coalesce("refused", F.lit(False)).alias("is_refused")
     )
 
 
