@@ -1,7 +1,8 @@
 """The lake: Delta tables by name below one root, written so that doing it twice equals doing it once."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,6 +14,21 @@ from pyspark.sql import DataFrame, SparkSession
 from recsys_batch.spark.files import absolute_uri
 
 _ATTEMPTS = 8
+_SKIPPING = "spark.databricks.delta.stats.skipping"
+
+
+@contextmanager
+def ignoring_statistics(spark: SparkSession) -> Iterator[None]:
+    """Have Delta read whole partitions meanwhile, without looking at the statistics of their files.
+
+    For tables read by keys that are hashes: the statistics rule no file out, and asking them costs Spark jobs.
+    """
+    before = str(spark.conf.get(_SKIPPING, "true"))
+    spark.conf.set(_SKIPPING, "false")
+    try:
+        yield
+    finally:
+        spark.conf.set(_SKIPPING, before)
 
 
 def retry_conflicts(commit: Callable[[], None]) -> None:
