@@ -41,7 +41,16 @@ def test_a_saved_head_is_the_same(tmp_path: Path, kind: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(loaded.buffers(), head.buffers(), strict=True))
 
 
-@pytest.mark.parametrize("kind", HEADS)
+def test_a_pair_of_one_encoder_starts_as_its_cosine() -> None:
+    rng = np.random.default_rng(5)
+    left_BH, right_BH = (rng.normal(size=(7, 4)).astype(np.float32) * 3 for _ in range(2))
+    cosine_B = (left_BH * right_BH).sum(1) / np.linalg.norm(left_BH, axis=1) / np.linalg.norm(right_BH, axis=1)
+    head = PairHead(4, seed=1).eval()
+    logits_B = head(torch.from_numpy(left_BH), torch.from_numpy(right_BH)).detach().numpy()
+    np.testing.assert_allclose(logits_B, PairHead.COSINE_SLOPE * cosine_B, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted(HEADS.keys() - {"pair"}))
 def test_weights_depend_on_the_seed_alone(kind: str) -> None:
     make, _ = HEADS[kind]
     torch.manual_seed(3)
