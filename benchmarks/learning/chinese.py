@@ -18,7 +18,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.learning.chinese_data import load_corpus, load_goods, load_titles  # noqa: E402
+from benchmarks.learning.chinese_data import load_corpus, load_goods, load_titles, published_titles  # noqa: E402
 from benchmarks.learning.chinese_search import search  # noqa: E402
 from benchmarks.learning.chinese_tagging import tag  # noqa: E402
 from recsys_batch.contracts.pretrain_config import Architecture, Pretrain, PretrainTokenizer  # noqa: E402
@@ -27,6 +27,7 @@ from recsys_batch.training.examples import TaggedTexts  # noqa: E402
 from recsys_batch.training.pretrain import pretrain  # noqa: E402
 
 MAX_TOKENS = 64
+STEPS = ["pretrain", "tagging", "tagging_as_published", "search"]
 
 
 def main() -> None:
@@ -41,7 +42,8 @@ def main() -> None:
     model = options.out / "pretrained" / "model"
     steps = {
         "pretrain": lambda: pretrain_step(folder, titles["train"], options),
-        "tagging": lambda: tag(model, titles, options),
+        "tagging": lambda: tag(model, titles, options, "tagging"),
+        "tagging_as_published": lambda: tag(model, published_titles(folder), options, "tagging_as_published"),
         "search": lambda: search(model, load_goods(folder, load_titles(folder)), options),
     }
     for name in options.steps:
@@ -53,7 +55,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--out", type=Path, default=ROOT / "lake" / "models" / "chinese")
-    parser.add_argument("--steps", nargs="+", choices=["pretrain", "tagging", "search"], default=None)
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=None)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=4, help="passes over the corpus")
     parser.add_argument("--tagging-epochs", type=int, default=10)
@@ -65,7 +67,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a small network, some steps of everything: no result")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
-    options.steps = options.steps or ["pretrain", "tagging", "search"]
+    options.steps = options.steps or STEPS
     options.max_tokens = MAX_TOKENS
     if options.quick:
         options.out = options.out.with_name(f"{options.out.name}-quick")

@@ -31,11 +31,19 @@ def read_tagged(file: Path) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     return [(tuple(word for word, _ in row), tuple(tag for _, tag in row)) for row in rows if row]
 
 
+def published_titles(folder: Path) -> dict[str, TaggedTexts]:
+    """Return train, dev and test as the files have them, sentences that stand in several of them too: what published
+    figures are measured on.
+    """
+    parts = _read_parts(folder)
+    return {name: TaggedTexts([list(w) for w, _ in rows], [list(t) for _, t in rows]) for name, rows in parts.items()}
+
+
 def load_titles(folder: Path) -> dict[str, TaggedTexts]:
     """Return train, dev and test without repetitions. A sentence of the test part is in neither of the others, one of
     the dev part not in the train part: in the files half of them are.
     """
-    parts = {part: read_tagged(folder / f"taobao_title_ner.{part}.txt") for part in ("test", "dev", "train")}
+    parts = _read_parts(folder)
     seen: set[tuple[str, ...]] = set()
     kept = {}
     for part, rows in parts.items():
@@ -47,6 +55,10 @@ def load_titles(folder: Path) -> dict[str, TaggedTexts]:
     # The test part stays as published: scores on it can be compared.
     test = parts["test"]
     return kept | {"test": TaggedTexts([list(words) for words, _ in test], [list(tags) for _, tags in test])}
+
+
+def _read_parts(folder: Path) -> dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]]:
+    return {part: read_tagged(folder / f"taobao_title_ner.{part}.txt") for part in ("test", "dev", "train")}
 
 
 def read_queries(folder: Path) -> list[str]:

@@ -13,9 +13,9 @@ from recsys_batch.training.loop import train
 from recsys_batch.training.tasks.tagging import TaggingTask, tag_names
 
 
-def tag(model: Path, titles: dict[str, TaggedTexts], options: argparse.Namespace) -> dict[str, Any]:
-    """Tune on the train part, keep the epoch that is best on the dev part, measure on the published test part, of
-    which no sentence is trained on.
+def tag(model: Path, titles: dict[str, TaggedTexts], options: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Tune on the train part, keep the epoch that is best on the dev part, measure on the published test part; keep
+    checkpoints and tagger below the step's name.
     """
     network = TextNetwork.load(model, options.max_tokens)
     task = TaggingTask(
@@ -30,8 +30,8 @@ def tag(model: Path, titles: dict[str, TaggedTexts], options: argparse.Namespace
         adversarial=Adversarial(method="fgm", epsilon=0.5) if options.adversarial else Adversarial(),
         optimizer=Optimizer(learning_rate=5e-4, head_learning_rate=5e-3, layer_decay=0.95),
     )
-    result = train([task], settings, options.out / "tagging-checkpoints")
-    target = options.out / "tagger"
+    result = train([task], settings, options.out / f"{name}-checkpoints")
+    target = options.out / f"{name}-model"
     if not target.is_dir():
         network.save(target)
         save_head(task.head, target, {"tags": task.names})
