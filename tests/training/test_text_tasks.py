@@ -86,6 +86,13 @@ def test_regression_predicts_within_the_range_and_survives_equal_targets(tiny_ne
     assert torch.isfinite(same.loss(same.outputs(batch), batch))
 
 
+def pair_features(left_BH: torch.Tensor, right_BH: torch.Tensor) -> torch.Tensor:
+    """What the head of pairs reads; the third part's mean is the cosine."""
+    norms_B1 = left_BH.norm(dim=1, keepdim=True) * right_BH.norm(dim=1, keepdim=True)
+    product_BH = left_BH * right_BH / norms_B1 * left_BH.shape[1]
+    return torch.cat([left_BH, right_BH, product_BH, (left_BH - right_BH).abs()], 1)
+
+
 def test_clicks_are_weighted_cross_entropy_of_pairs(tiny_network: Networks) -> None:
     task = ClickRankingTask(tiny_network(), CLICKS, CLICKS)
     task.module.eval()
@@ -94,7 +101,7 @@ def test_clicks_are_weighted_cross_entropy_of_pairs(tiny_network: Networks) -> N
     assert len(batch.inputs.text.ids_BL) == 4
     query_BH = task.network.pooled(task.network.tokenize(["red", "blue", "red"]))
     item_BH = task.network.pooled(task.network.tokenize(["red mug", "blue cup", "red mug"]))
-    features = torch.cat([query_BH, item_BH, query_BH * item_BH, (query_BH - item_BH).abs()], 1)
+    features = pair_features(query_BH, item_BH)
     logits_B = features @ task.head.linear.weight[0] + task.head.linear.bias
     outputs = task.outputs(batch)
     torch.testing.assert_close(outputs, logits_B)
@@ -121,7 +128,7 @@ def test_clicks_of_users_given_as_vectors(tiny_network: Networks) -> None:
     assert len(batch.inputs.text.ids_BL) == 2
     left_BH = functional.linear(torch.from_numpy(users[[4, 1]]), task.head.project.weight, task.head.project.bias)
     item_BH = task.network.pooled(task.network.tokenize(["red mug", "blue mug"]))
-    features = torch.cat([left_BH, item_BH, left_BH * item_BH, (left_BH - item_BH).abs()], 1)
+    features = pair_features(left_BH, item_BH)
     logits_B = features @ task.head.linear.weight[0] + task.head.linear.bias
     torch.testing.assert_close(task.outputs(batch), logits_B)
     np.testing.assert_allclose(
