@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--out", type=Path, default=ROOT / "lake" / "models" / "chinese")
-    parser.add_argument("--steps", nargs="+", choices=STEPS, default=None)
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=4, help="passes over the corpus")
     parser.add_argument("--tagging-epochs", type=int, default=10)
@@ -67,7 +67,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a small network, some steps of everything: no result")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
-    options.steps = options.steps or STEPS
     options.max_tokens = MAX_TOKENS
     if options.quick:
         options.out = options.out.with_name(f"{options.out.name}-quick")

@@ -35,8 +35,7 @@ def published_titles(folder: Path) -> dict[str, TaggedTexts]:
     """Return train, dev and test as the files have them, sentences that stand in several of them too: what published
     figures are measured on.
     """
-    parts = _read_parts(folder)
-    return {name: TaggedTexts([list(w) for w, _ in rows], [list(t) for _, t in rows]) for name, rows in parts.items()}
+    return {part: _as_texts(rows) for part, rows in _read_parts(folder).items()}
 
 
 def load_titles(folder: Path) -> dict[str, TaggedTexts]:
@@ -53,12 +52,15 @@ def load_titles(folder: Path) -> dict[str, TaggedTexts]:
         ordered = sorted(distinct)
         kept[part] = TaggedTexts([list(words) for words in ordered], [list(distinct[words]) for words in ordered])
     # The test part stays as published: scores on it can be compared.
-    test = parts["test"]
-    return kept | {"test": TaggedTexts([list(words) for words, _ in test], [list(tags) for _, tags in test])}
+    return kept | {"test": _as_texts(parts["test"])}
 
 
 def _read_parts(folder: Path) -> dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]]:
     return {part: read_tagged(folder / f"taobao_title_ner.{part}.txt") for part in ("test", "dev", "train")}
+
+
+def _as_texts(rows: list[tuple[tuple[str, ...], tuple[str, ...]]]) -> TaggedTexts:
+    return TaggedTexts([list(words) for words, _ in rows], [list(tags) for _, tags in rows])
 
 
 def read_queries(folder: Path) -> list[str]:

@@ -88,8 +88,8 @@ class PairHead(nn.Module):
     """How well left and right go together: (B, L) and (B, H) to one logit each (B).
 
     Reads both vectors, their distance and, of their directions, the product in every dimension (after Mou et al., 2016;
-    the mean over the dimensions is the cosine). Left vectors of another
-    origin (users, say) are first brought into the encoder's space by a linear layer: `left_dim` above 0.
+    the mean over the dimensions is the cosine). Left vectors of another origin (users, say) are first brought into the
+    encoder's space by a linear layer: `left_dim` above 0.
 
     Vectors of one encoder are already alike where texts go together: the head then starts as `COSINE_SLOPE` times their
     cosine, so that what pre-training knows need not be found again from a few clicks.
