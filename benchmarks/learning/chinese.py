@@ -36,18 +36,23 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     folder = options.data / "chinese"
-    titles = load_titles(folder)
+    titles, published = load_titles(folder), published_titles(folder)
     if options.quick:
-        titles = {part: TaggedTexts(found.words[:200], found.tags[:200]) for part, found in titles.items()}
+        titles, published = shorten(titles), shorten(published)
     model = options.out / "pretrained" / "model"
     steps = {
         "pretrain": lambda: pretrain_step(folder, titles["train"], options),
         "tagging": lambda: tag(model, titles, options, "tagging"),
-        "tagging_as_published": lambda: tag(model, published_titles(folder), options, "tagging_as_published"),
+        "tagging_as_published": lambda: tag(model, published, options, "tagging_as_published"),
         "search": lambda: search(model, load_goods(folder, load_titles(folder)), options),
     }
     for name in options.steps:
         print(json.dumps({"step": name, **once(options.out / f"{name}.json", steps[name])}, ensure_ascii=False))
+
+
+def shorten(titles: dict[str, TaggedTexts]) -> dict[str, TaggedTexts]:
+    """Return the first titles of every part."""
+    return {part: TaggedTexts(found.words[:200], found.tags[:200]) for part, found in titles.items()}
 
 
 def parse() -> argparse.Namespace:
