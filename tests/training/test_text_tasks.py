@@ -87,10 +87,10 @@ def test_regression_predicts_within_the_range_and_survives_equal_targets(tiny_ne
 
 
 def pair_features(left_BH: torch.Tensor, right_BH: torch.Tensor) -> torch.Tensor:
-    """What the head of pairs reads; the third part's mean is the cosine."""
-    norms_B1 = left_BH.norm(dim=1, keepdim=True) * right_BH.norm(dim=1, keepdim=True)
-    product_BH = left_BH * right_BH / norms_B1 * left_BH.shape[1]
-    return torch.cat([left_BH, right_BH, product_BH, (left_BH - right_BH).abs()], 1)
+    """What the head of pairs reads; the third part's sum is the cosine, times the root of the dimensions."""
+    left_BH = left_BH / left_BH.norm(dim=1, keepdim=True)
+    right_BH = right_BH / right_BH.norm(dim=1, keepdim=True)
+    return torch.cat([left_BH, right_BH, left_BH * right_BH * left_BH.shape[1] ** 0.5, (left_BH - right_BH).abs()], 1)
 
 
 def test_clicks_are_weighted_cross_entropy_of_pairs(tiny_network: Networks) -> None:
