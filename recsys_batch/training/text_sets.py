@@ -7,11 +7,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recsys_batch.nn.text_network import TextBatch, TextNetwork
 
 EVALUATION_BATCH = 128
 """Texts of a forward pass without gradients."""
+
+ROWS_TOGETHER = 32
+"""Texts of a forward pass among those of one training batch."""
 
 
 Augment = Callable[[str, np.random.Generator], str]
@@ -65,6 +69,26 @@ def batches_by_length(lengths: Sequence[int], size: int = EVALUATION_BATCH) -> l
     """Return the positions in batches of similar lengths, so that little is padded."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def embed_by_length(network: TextNetwork, texts: TextBatch, rows: int = ROWS_TOGETHER) -> Tensor:
+    """Return unit vectors (N, H) as `TextNetwork.embed` does, texts of like length run together."""
+    return functional.normalize(pooled_by_length(network, texts, rows).float(), dim=1)
+
+
+def pooled_by_length(network: TextNetwork, texts: TextBatch, rows: int = ROWS_TOGETHER) -> Tensor:
+    """Return vectors (N, H) as `TextNetwork.pooled` does, texts of like length run together: a long one does not fill
+    up all the others.
+    """
+    lengths_N = texts.mask_BL.sum(1)
+    order_N = torch.argsort(lengths_N, stable=True)
+    parts = []
+    for part in torch.split(order_N, rows):
+        longest = int(lengths_N[part].max())
+        parts.append(network.pooled(TextBatch(texts.ids_BL[part, :longest], texts.mask_BL[part, :longest])))
+    back_N = torch.empty_like(order_N)
+    back_N[order_N] = torch.arange(len(order_N))
+    return torch.cat(parts)[back_N.to(parts[0].device)]
 
 
 @contextmanager

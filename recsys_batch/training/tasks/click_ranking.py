@@ -17,7 +17,7 @@ from recsys_batch.nn.text_network import TextBatch, TextNetwork
 from recsys_batch.rules.label_metrics import auc
 from recsys_batch.training.examples import Clicks
 from recsys_batch.training.task import TaskBatch
-from recsys_batch.training.text_sets import EVALUATION_BATCH, TextSet, evaluating
+from recsys_batch.training.text_sets import EVALUATION_BATCH, TextSet, evaluating, pooled_by_length
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ClickRankingTask:
     def outputs(self, batch: TaskBatch) -> Tensor:
         """Return the logits (B) of a click."""
         inputs: ClickInputs = batch.inputs
-        vectors_UH = self.network.pooled(inputs.text)
+        vectors_UH = pooled_by_length(self.network, inputs.text)  # queries are short, items are not
         device = vectors_UH.device
         if inputs.query_B is not None:
             left_BH = vectors_UH[inputs.query_B.to(device)]

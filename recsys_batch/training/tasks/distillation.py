@@ -21,8 +21,8 @@ from recsys_batch.nn.text_network import TextBatch, TextNetwork
 from recsys_batch.training.embedding import embed_texts
 from recsys_batch.training.examples import check_lengths
 from recsys_batch.training.task import TaskBatch
-from recsys_batch.training.tasks.query_document import embed_by_length, truncate
-from recsys_batch.training.text_sets import TextSet
+from recsys_batch.training.tasks.query_document import truncate
+from recsys_batch.training.text_sets import TextSet, embed_by_length
 
 _NEIGHBORS = 10
 _NEVER = -2.0

@@ -16,8 +16,7 @@ from recsys_batch.nn.topk import ItemBlock, exact_topk
 from recsys_batch.rules.metrics import graded_ndcg
 from recsys_batch.training.embedding import embed_texts
 from recsys_batch.training.task import TaskBatch
-
-_ROWS_TOGETHER = 32
+from recsys_batch.training.text_sets import embed_by_length
 
 
 @dataclass(frozen=True)
@@ -71,19 +70,6 @@ class HeldOut:
             hits.append(float(grades_K.max(initial=0.0) > 0))
         ndcg_Q, hit_Q = np.array(ndcgs, dtype=np.float64), np.array(hits, dtype=np.float64)
         return {f"ndcg@{self.k}": ndcg_Q, f"hit_rate@{self.k}": np.where(np.isnan(ndcg_Q), np.nan, hit_Q)}
-
-
-def embed_by_length(network: TextNetwork, texts: TextBatch, rows: int = _ROWS_TOGETHER) -> Tensor:
-    """Return unit vectors (N, H), texts of like length run together: a long one does not fill up all the others."""
-    lengths_N = texts.mask_BL.sum(1)
-    order_N = torch.argsort(lengths_N, stable=True)
-    parts = []
-    for part in torch.split(order_N, rows):
-        longest = int(lengths_N[part].max())
-        parts.append(network.embed(TextBatch(texts.ids_BL[part, :longest], texts.mask_BL[part, :longest])))
-    back_N = torch.empty_like(order_N)
-    back_N[order_N] = torch.arange(len(order_N))
-    return torch.cat(parts)[back_N.to(parts[0].device)]
 
 
 def truncate(vectors_NH: Tensor, dim: int) -> Tensor:

@@ -16,9 +16,8 @@ from recsys_batch.training.tasks.query_document import (
     HeldOut,
     QueryDocumentBatch,
     QueryDocumentTask,
-    embed_by_length,
 )
-from recsys_batch.training.text_sets import Augment
+from recsys_batch.training.text_sets import Augment, embed_by_length
 
 _EMPTY = torch.empty(0)
 

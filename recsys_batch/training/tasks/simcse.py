@@ -12,8 +12,7 @@ from recsys_batch.nn.contrastive import info_nce, softmax_divergence
 from recsys_batch.nn.text_network import TextNetwork
 from recsys_batch.training.sampling import derive_seed
 from recsys_batch.training.task import TaskBatch
-from recsys_batch.training.tasks.query_document import embed_by_length
-from recsys_batch.training.text_sets import EVALUATION_BATCH, TextSet, evaluating
+from recsys_batch.training.text_sets import EVALUATION_BATCH, TextSet, embed_by_length, evaluating
 
 
 class SimCseTask:
