@@ -1,4 +1,4 @@
-"""Texts of a task, tokenized once; and what the network makes of many texts when it is not learning."""
+"""Texts of a task, tokenized once; and what the network makes of many texts: in a training batch, or not learning."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from recsys_batch.nn.text_network import TextBatch, TextNetwork
 EVALUATION_BATCH = 128
 """Texts of a forward pass without gradients."""
 
-ROWS_TOGETHER = 32
+_ROWS_TOGETHER = 32
 """Texts of a forward pass among those of one training batch."""
 
 
@@ -71,12 +71,12 @@ def batches_by_length(lengths: Sequence[int], size: int = EVALUATION_BATCH) -> l
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def embed_by_length(network: TextNetwork, texts: TextBatch, rows: int = ROWS_TOGETHER) -> Tensor:
+def embed_by_length(network: TextNetwork, texts: TextBatch, rows: int = _ROWS_TOGETHER) -> Tensor:
     """Return unit vectors (N, H) as `TextNetwork.embed` does, texts of like length run together."""
     return functional.normalize(pooled_by_length(network, texts, rows).float(), dim=1)
 
 
-def pooled_by_length(network: TextNetwork, texts: TextBatch, rows: int = ROWS_TOGETHER) -> Tensor:
+def pooled_by_length(network: TextNetwork, texts: TextBatch, rows: int = _ROWS_TOGETHER) -> Tensor:
     """Return vectors (N, H) as `TextNetwork.pooled` does, texts of like length run together: a long one does not fill
     up all the others.
     """

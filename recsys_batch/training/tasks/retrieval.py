@@ -12,11 +12,7 @@ from recsys_batch.nn.text_network import TextNetwork
 from recsys_batch.training.distributed import gather_rows, gather_with_gradients
 from recsys_batch.training.negatives import Negatives, Pairs
 from recsys_batch.training.task import TaskBatch
-from recsys_batch.training.tasks.query_document import (
-    HeldOut,
-    QueryDocumentBatch,
-    QueryDocumentTask,
-)
+from recsys_batch.training.tasks.query_document import HeldOut, QueryDocumentBatch, QueryDocumentTask
 from recsys_batch.training.text_sets import Augment, embed_by_length
 
 _EMPTY = torch.empty(0)
