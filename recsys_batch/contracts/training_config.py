@@ -1,6 +1,6 @@
 """Settings of training: how to optimize, when to stop, what to add against overfitting. Part of the configuration."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -60,6 +60,8 @@ class Loop(Block):
     """Weight of the divergence of two passes with different dropout (Liang et al., 2021); 0: one pass."""
     task_sampling: Literal["proportional", "uniform", "square_root"] = "square_root"
     """How often each task gets a step, by its number of examples."""
+    task_shares: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Task -> how many times as often it gets a step as `task_sampling` says; 1 where not named."""
     task_weights: dict[str, float] = {}
     """Task -> factor of its loss; 1 where not named."""
     learn_task_weights: bool = False

@@ -27,9 +27,10 @@ def check_before_start(tasks: Sequence[Task], settings: Loop, device: str) -> No
                 f"task {task.name!r} has {len(task)} training examples for {distributed.num_ranks()} process(es); "
                 "check its input and the filters before it, or leave the task out"
             )
-    unknown = sorted(set(settings.task_weights) - set(names))
-    if unknown:
-        raise ConfigError(f"task_weights names unknown tasks: {', '.join(unknown)}; the tasks are {listed}")
+    for setting, named in (("task_shares", settings.task_shares), ("task_weights", settings.task_weights)):
+        unknown = sorted(set(named) - set(names))
+        if unknown:
+            raise ConfigError(f"{setting} names unknown tasks: {', '.join(unknown)}; the tasks are {listed}")
     task_name, _, metric = settings.metric.removeprefix("-").partition(".")
     if settings.metric and (task_name not in names or not metric):
         raise ConfigError(f"metric {settings.metric!r}: write TASK.METRIC with one of the tasks {listed}")

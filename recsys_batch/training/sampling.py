@@ -43,7 +43,8 @@ class Sampler:
         self.steps_per_epoch = sum(len(_step_starts(size, self._step_size, num_ranks)) for size in sizes.values())
         all_steps = self.steps_per_epoch * settings.epochs
         self.num_steps = min(all_steps, settings.max_steps) if settings.max_steps else all_steps
-        shares = np.array([float(sizes[name]) ** _POWERS[settings.task_sampling] for name in self.names])
+        power, factors = _POWERS[settings.task_sampling], settings.task_shares
+        shares = np.array([sizes[name] ** power * factors.get(name, 1.0) for name in self.names])
         self.probabilities: dict[str, float] = dict(zip(self.names, shares / shares.sum(), strict=True))
         self.step = 0
         self._steps_of_task = dict.fromkeys(self.names, 0)

@@ -260,6 +260,7 @@ def test_a_gradient_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
         ({"metric": "lines.mse"}, "metric 'lines.mse': write TASK.METRIC with one of the tasks line, pairs"),
         ({"metric": "line.accuracy"}, "metric 'line.accuracy' is not measured; the tasks measure line.mse"),
         ({"task_weights": {"line": 1.0, "lime": 2.0}}, "unknown tasks: lime; the tasks are line, pairs"),
+        ({"task_shares": {"lime": 2.0}}, "task_shares names unknown tasks: lime; the tasks are line, pairs"),
         ({"precision": "float16"}, "precision float16 needs a GPU, and the device is cpu"),
         ({"adversarial": Adversarial(method="pgd")}, "the network trains none"),
     ],

@@ -31,11 +31,18 @@ def test_steps_of_an_epoch_are_those_all_tasks_need() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"),
-    [("proportional", 0.9), ("square_root", 3 / 4), ("uniform", 0.5)],
+    ("how", "shares", "expected"),
+    [
+        ("proportional", {}, 0.9),
+        ("square_root", {}, 3 / 4),
+        ("uniform", {}, 0.5),
+        ("uniform", {"big": 4.0}, 0.8),
+        ("square_root", {"small": 3.0}, 3 / 6),
+    ],
 )
-def test_tasks_are_drawn_by_their_size(how: str, expected: float) -> None:
-    sampler = Sampler({"big": 90, "small": 10}, Loop(epochs=200, batch_size=10, task_sampling=how))
+def test_tasks_are_drawn_by_their_size_and_share(how: str, shares: dict[str, float], expected: float) -> None:
+    loop = Loop(epochs=200, batch_size=10, task_sampling=how, task_shares=shares)
+    sampler = Sampler({"big": 90, "small": 10}, loop)
     drawn = Counter(plan.task for plan in deal_all(sampler))
     # 2,000 draws: the share's standard deviation is at most 0.011.
     assert drawn["big"] / 2000 == pytest.approx(expected, abs=0.05)
