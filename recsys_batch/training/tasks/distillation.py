@@ -66,15 +66,17 @@ class DistillationTask:
         *,
         name: str = "distillation",
         bfloat16: bool = False,
+        dropout: bool = False,
     ) -> None:
         """Tokenize the texts, and switch off the network's dropout: the teacher's vectors are no few labels that a
         network of this size could learn by heart, and noise only keeps it from following them.
 
-        `bfloat16`: evaluate in it.
+        `bfloat16`: evaluate in it. `dropout`: leave dropout on, for the other tasks that learn on the same network.
         """
-        for part in network.modules():
-            if isinstance(part, nn.Dropout):
-                part.p = 0.0
+        if not dropout:
+            for part in network.modules():
+                if isinstance(part, nn.Dropout):
+                    part.p = 0.0
         self.name = name
         self.network = network
         self.settings = settings
