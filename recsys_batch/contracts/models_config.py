@@ -6,10 +6,12 @@ from pydantic import Field, model_validator
 
 from recsys_batch.contracts.adapter_config import Adapter
 from recsys_batch.contracts.block import Block
-from recsys_batch.contracts.task_config import AugmentSettings, TaskBlock
+from recsys_batch.contracts.task_config import Anchor, AugmentSettings, TaskBlock
 from recsys_batch.contracts.training_config import Loop
 
 MODEL_NAME = r"^[A-Za-z_][\w-]*$"
+ANCHOR_ALONE = "training.tasks: an anchor alone learns nothing; name a task of another kind beside it"
+"""What a run of no other kind is told."""
 
 
 class Promotion(Block):
@@ -19,7 +21,7 @@ class Promotion(Block):
     """Whether a training job moves the champion at all."""
     metric: str = ""
     """`task.metric` that both versions are compared by, higher is better (`-task.metric`: lower); one that is measured
-    case by case (docs/training.md). Empty: the first task's own."""
+    case by case (docs/training.md). Empty: that of the first task that is no anchor."""
     tolerance: float = Field(0.0, ge=0)
     """In the metric's unit: how much worse a version may be, by the 95% interval of the paired difference."""
     min_cases: int = Field(30, ge=2)
@@ -41,7 +43,7 @@ class Training(Block):
     """Which of `datasets.splits` to learn from."""
     tasks: list[TaskBlock] = []
     """What to learn, all on one encoder; each block has a `kind`: category, rating, clicks, query_items, item_items,
-    tags."""
+    tags, anchor."""
     max_tokens: int = Field(0, ge=0)
     """Longer texts are cut; 0: `encoder.max_tokens`."""
     loop: Loop = Loop()
@@ -60,4 +62,15 @@ class Training(Block):
         names = [task.name for task in self.tasks]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"training.tasks: the name {repeated[0]!r} stands twice; give each task its own `name`")
+        return self
+
+    @model_validator(mode="after")
+    def _anchors_decide_nothing(self) -> "Training":
+        anchors = {task.name for task in self.tasks if isinstance(task, Anchor)}
+        if self.tasks and len(anchors) == len(self.tasks):
+            raise ValueError(ANCHOR_ALONE)
+        # A model is near its own start the more, the less it learned: no measure of two versions.
+        for key, metric in (("promotion.metric", self.promotion.metric), ("loop.metric", self.loop.metric)):
+            if (task := metric.removeprefix("-").partition(".")[0]) in anchors:
+                raise ValueError(f"training.{key}: {task!r} is an anchor, which measures no quality; name another task")
         return self

@@ -145,8 +145,16 @@ class Tagging(Block):
     """Weigh every tag by the inverse of its frequency."""
 
 
+class Anchor(Block):
+    """The vectors of training's queries and items as they were before training, to stay near."""
+
+    kind: Literal["anchor"] = "anchor"
+    name: str = Field("anchor", pattern=r"^[A-Za-z_]\w*$")
+    """Names the task in `loop.task_shares` and in the registry."""
+
+
 TaskBlock = Annotated[
-    Classification | RatingRegression | ClickRanking | QueryRetrieval | ItemRetrieval | Tagging,
+    Classification | RatingRegression | ClickRanking | QueryRetrieval | ItemRetrieval | Tagging | Anchor,
     Field(discriminator="kind"),
 ]
 """One of the tasks, chosen by `kind`."""

@@ -13,8 +13,8 @@ from typing import Any
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.datasets import DatasetManifest
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.models_config import Training
-from recsys_batch.contracts.task_config import Tagging
+from recsys_batch.contracts.models_config import ANCHOR_ALONE, Training
+from recsys_batch.contracts.task_config import Anchor, Tagging
 from recsys_batch.night.models import encoder_settings, find_model, open_registry
 from recsys_batch.spark.distribute import run_distributed
 from recsys_batch.spark.manifests import read_manifest
@@ -103,7 +103,10 @@ def _choose(config: Config, names: Sequence[str]) -> Training:
     if not names:
         return settings
     chosen = {find_task(settings.tasks, name).name for name in names}
-    return settings.model_copy(update={"tasks": [task for task in settings.tasks if task.name in chosen]})
+    tasks = [task for task in settings.tasks if task.name in chosen]
+    if all(isinstance(task, Anchor) for task in tasks):
+        raise ConfigError(ANCHOR_ALONE)
+    return settings.model_copy(update={"tasks": tasks})
 
 
 def _make_job(

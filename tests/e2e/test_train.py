@@ -10,6 +10,7 @@ from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.datasets import ManifestNotFoundError
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.model_version import ModelVersionNotFoundError
+from recsys_batch.contracts.task_config import Anchor
 from recsys_batch.night.datasets import make_datasets
 from recsys_batch.night.models import find_encoder, open_registry
 from recsys_batch.night.train import TrainOptions, train_models
@@ -139,6 +140,9 @@ def test_what_is_missing_is_named(spark, made: Config, tmp_path: Path) -> None:
         train_models(lake, changed(made, tasks=[]), DS)
     with pytest.raises(ConfigError, match="no task is named 'stars'"):
         train_models(lake, made, DS, TrainOptions(tasks=["stars"]))
+    anchored = changed(made, tasks=[*made.training.tasks, Anchor(name="keep")])
+    with pytest.raises(ConfigError, match="an anchor alone learns nothing"):
+        train_models(lake, anchored, DS, TrainOptions(tasks=["keep"]))
     with pytest.raises(ConfigError, match=r"training\.registry is s3://models"):
         train_models(lake, changed(made, registry="s3://models"), DS)
     copy = Path(shutil.copytree(made.lake.root, tmp_path / "copy"))

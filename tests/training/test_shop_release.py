@@ -82,6 +82,13 @@ def test_a_worse_version_is_registered_and_the_champion_stays(registry: Registry
     assert registry.champion("encoder").version == second
 
 
+def test_an_anchor_that_stands_first_does_not_decide(registry: Registry, job: TrainingJob) -> None:
+    release(registry, job)
+    anchored = replace(job, settings=settings_of(GOOD, tasks=[{"kind": "anchor"}, *TASKS]))
+    _, verdict = release(registry, anchored)
+    assert "-rating.squared_error" in verdict.reason
+
+
 def test_a_champion_of_other_data_is_measured_again(registry: Registry, job: TrainingJob, tmp_path: Path) -> None:
     first, _ = release(registry, job)
     rows = [{"item_id": item, "text": "good", "rating": 1.0 + place % 5} for place, item in enumerate(ITEMS)]

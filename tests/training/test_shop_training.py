@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from pyspark import cloudpickle
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -21,6 +22,7 @@ from recsys_batch.contracts.tracking_config import Tracking
 from recsys_batch.nn.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.heads import load_head
 from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.training.embedding import embed_texts
 from recsys_batch.training.example_files import ExampleFiles
 from recsys_batch.training.examples import LabelOutOfRangeError
 from recsys_batch.training.preflight import EmptyTaskError
@@ -286,6 +288,70 @@ def test_without_test_examples_there_is_nothing_to_measure(job: TrainingJob, tmp
     outcome = run_training(replace(job, examples=write_examples(tmp_path / "none", nothing)))
     assert outcome.after == {}
     assert sum(outcome.examples.values()) > 100
+
+
+def test_an_anchor_keeps_queries_and_items_where_they_were(job: TrainingJob) -> None:
+    ratings = settings_of([{"kind": "rating"}], loop={"epochs": 10})
+    free = replace(job, settings=ratings)
+    run_training(free)
+    anchored = replace(
+        job,
+        settings=settings_of([{"kind": "anchor"}, {"kind": "rating"}], loop={"epochs": 10}),
+        prefixes=("good ", "bad "),
+    )
+    outcome = run_training(anchored)
+    # 16 items of training and the five kinds that are its queries.
+    assert outcome.examples == {"anchor": 16 + len(KINDS), "rating": 4 * 16}
+    assert outcome.main_metrics == {"rating": "-rating.squared_error"}
+    assert outcome.before["anchor.cosine"] == pytest.approx(1.0, abs=1e-6)
+    assert not (anchored.folder / "model/heads/anchor").exists()
+    texts = sorted([f"good {kind}" for kind in KINDS] + [f"bad {ITEMS[item]}" for item in TEST_ITEMS])
+    start, with_anchor, without = (
+        embed_texts(TextNetwork.load(folder, 32, "mean"), texts)
+        for folder in (Path(job.start), anchored.folder / "model", free.folder / "model")
+    )
+    assert outcome.after["anchor.cosine"] == pytest.approx(float((with_anchor * start).sum(1).mean()), abs=1e-5)
+    assert outcome.after["anchor.cosine"] > float((without * start).sum(1).mean()) + 0.05
+    assert outcome.after["rating.rmse"] < 0.5 * outcome.before["rating.rmse"]
+
+
+def test_an_anchored_run_that_goes_on_still_keeps_to_its_start(
+    job: TrainingJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recsys_batch.training.steps import Learner
+
+    tasks = [{"kind": "category"}, {"kind": "anchor"}]
+    anchored = replace(job, settings=settings_of(tasks, loop={"checkpoint_every": 2}))
+    whole = run_training(replace(anchored, runs=str(tmp_path / "whole")))
+    learn = Learner.learn
+
+    def stop_at_five(self, plan):
+        if plan.step == 5:
+            raise KeyboardInterrupt
+        return learn(self, plan)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "learn", stop_at_five)
+        with pytest.raises(KeyboardInterrupt):
+            run_training(anchored)
+    assert whole.costs["train_steps"] > 5
+    assert run_training(anchored).after == whole.after
+
+
+def test_an_anchor_is_no_measure_of_a_model(job: TrainingJob, tmp_path: Path, tiny_folder: Path) -> None:
+    anchor, category = {"kind": "anchor", "name": "keep"}, {"kind": "category"}
+    with pytest.raises(ValidationError, match="an anchor alone learns nothing"):
+        settings_of([anchor])
+    for changes in ({"promotion": {"metric": "keep.cosine"}}, {"loop": {"metric": "-keep.cosine"}}):
+        with pytest.raises(ValidationError, match="'keep' is an anchor, which measures no quality"):
+            settings_of([anchor, category], **changes)
+    shared, network = Shared(ExampleFiles(job.examples)), TextNetwork.load(tiny_folder, 32)
+    settings = settings_of([anchor, category])
+    with pytest.raises(ConfigError, match="'keep' is an anchor"):
+        open_task(settings.tasks[0], shared, network, tiny_folder)
+    empty = write_examples(tmp_path / "empty", {(ExampleTables.ITEMS, "train"): [], (ExampleTables.ITEMS, "test"): []})
+    with pytest.raises(EmptyTaskError, match=r"task 'keep': .* no usable items or queries"):
+        run_training(replace(job, examples=empty, settings=settings))
 
 
 def test_a_rating_out_of_range_and_a_metric_of_no_task_end_the_run(job: TrainingJob) -> None:

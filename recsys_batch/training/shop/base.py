@@ -48,7 +48,7 @@ class ShopTask(Protocol):
     """One task of the configuration on one encoder."""
 
     main_metric: str
-    """Which of `Measured.cases` decides where the configuration names none."""
+    """Which of `Measured.cases` decides where the configuration names none; empty where there are no cases."""
 
     @property
     def task(self) -> Task:

@@ -2,21 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys_batch.contracts.block import Block
 from recsys_batch.contracts.datasets import SPLITS
 from recsys_batch.contracts.errors import ModelFilesError
 from recsys_batch.contracts.example_schemas import ExampleTables
 from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.task_config import (
+    Anchor,
     Classification,
     ClickRanking,
     ItemRetrieval,
     QueryRetrieval,
     RatingRegression,
+    Tagging,
     TaskBlock,
 )
 from recsys_batch.nn.model_files import fingerprint_model
@@ -24,6 +27,7 @@ from recsys_batch.nn.pooling import PoolingName
 from recsys_batch.nn.text_network import TextNetwork
 from recsys_batch.training.example_files import ExampleFiles
 from recsys_batch.training.registry import Cases
+from recsys_batch.training.shop.anchor import AnchorTask
 from recsys_batch.training.shop.base import Shared, ShopTask
 from recsys_batch.training.shop.clicks import ClickTask
 from recsys_batch.training.shop.retrieval import SearchTask, SimilarTask
@@ -33,6 +37,15 @@ CHECKPOINTS, MODEL = "checkpoints", "model"
 _OUTCOME, _CASES = "outcome.json", "cases.json"
 # They change where and when something is kept, or what becomes of it, never what is learned.
 _NO_PART_OF_A_RESULT = {"registry", "promotion", "device"}
+_KINDS: Mapping[type[Block], Callable[..., ShopTask]] = {
+    Classification: CategoryTask,
+    RatingRegression: RatingTask,
+    ClickRanking: ClickTask,
+    QueryRetrieval: SearchTask,
+    ItemRetrieval: SimilarTask,
+    Tagging: TagTask,
+    Anchor: AnchorTask,
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,7 @@ class Outcome:
     """With the model that the run started from, and heads of random weights."""
     after: Mapping[str, float]
     main_metrics: Mapping[str, str]
-    """Task -> what its versions are compared by."""
+    """Task -> what its versions are compared by; anchors have none."""
     costs: Mapping[str, float]
     """`num_parameters`, `texts_per_second` of the finished encoder on this device, steps and seconds of training."""
 
@@ -120,17 +133,7 @@ def open_task(settings: TaskBlock, shared: Shared, network: TextNetwork, model: 
     With `model`, a finished model directory, its head is taken from there and the task only measures. Raises
     EmptyTaskError, LabelOutOfRangeError and what reading its files raises.
     """
-    if isinstance(settings, Classification):
-        return CategoryTask(settings, shared, network, model)
-    if isinstance(settings, RatingRegression):
-        return RatingTask(settings, shared, network, model)
-    if isinstance(settings, ClickRanking):
-        return ClickTask(settings, shared, network, model)
-    if isinstance(settings, QueryRetrieval):
-        return SearchTask(settings, shared, network, model)
-    if isinstance(settings, ItemRetrieval):
-        return SimilarTask(settings, shared, network, model)
-    return TagTask(settings, shared, network, model)
+    return _KINDS[type(settings)](settings, shared, network, model)
 
 
 def version_examples(hashes: Mapping[str, Any], examples: ExampleFiles, files: Sequence[str]) -> str:

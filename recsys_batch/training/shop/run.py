@@ -131,7 +131,11 @@ class _Run:
 
             merge_adapter(self.network)
         examples = {shop_task.task.name: len(shop_task.task) for shop_task in self.tasks}
-        main = {shop_task.task.name: _full_name(shop_task.task.name, shop_task.main_metric) for shop_task in self.tasks}
+        main = {
+            shop_task.task.name: _full_name(shop_task.task.name, shop_task.main_metric)
+            for shop_task in self.tasks
+            if shop_task.main_metric
+        }
         outcome = Outcome(examples, before, {}, main, {})
         if is_first:
             after, cases = self._measure()
