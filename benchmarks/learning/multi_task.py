@@ -204,6 +204,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="20 steps of each task alone, 60 together, one seed")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
+    if unknown := options.alone.keys() - ALONE.keys():
+        parser.error(f"--alone: unknown tasks {', '.join(sorted(unknown))}; there are {', '.join(ALONE)}")
     options.alone = ALONE | {task: Plan(*plan) for task, plan in options.alone.items()}
     options.together = Plan(options.steps, options.learning_rate, options.shares, options.weights)
     if options.quick:
