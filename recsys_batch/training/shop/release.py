@@ -70,9 +70,7 @@ def promote_run(
         return Verdict(True, before.reason)
     if not is_wanted or not settings.automatic:
         return Verdict(False, "promotion.automatic is false" if is_wanted else "promotion was not asked for")
-    metric = settings.metric or next(
-        outcome.main_metrics[task.name] for task in job.settings.tasks if task.name in outcome.main_metrics
-    )
+    metric = settings.metric or next(iter(outcome.main_metrics.values()))
     sign = "-" if metric.startswith("-") else ""
     task, _, measure = metric.removeprefix("-").partition(".")
 

@@ -1,7 +1,7 @@
 """The anchor: the encoder stays near what it was when training began, on texts that other tasks would move.
 
 Learning without forgetting (Li and Hoiem, 2016, arXiv 1606.09282), with vectors in place of class probabilities: what
-the pre-trained encoder knows of nearness, and few labels could teach it again, outlasts tasks of many.
+the pre-trained encoder knows of nearness, which the labels at hand could not teach it again, outlasts the other tasks.
 """
 
 from collections.abc import Sequence
