@@ -127,8 +127,11 @@ def test_a_task_of_nothing_but_nulls_still_yields_its_rows(build: Any, tmp_path:
 def test_a_long_task_measures_the_machine(build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encode, "_SECONDS_WORTH_MEASURING", 0.0)
     build.run_task(make_task(tmp_path), as_table(LINES))
-    made = summarize(read_progress(str(tmp_path)))
-    assert 0 < made["utilization"] < 1
+    (state,) = read_progress(str(tmp_path))
+    made = summarize([state])
+    # Not that it is below 1: on a shared machine the measured peak can be slower than the encoding before it.
+    assert state["gemm_flops"] > 0
+    assert made["utilization"] == state["flops"] / state["gemm_flops"] > 0
     assert made["padded_share"] == 0
     assert made["texts"] == len(LINES)
     assert made["tokens_per_second"] / made["texts_per_second"] == pytest.approx(made["tokens"] / len(LINES))
