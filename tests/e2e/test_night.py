@@ -112,18 +112,25 @@ def test_second_run_is_already_published(spark, lake_copy: Path, night) -> None:
     assert read(spark, lake_copy, "releases").count() == 1
 
 
-def test_force_encodes_nothing_and_publishes_the_same_rows(spark, lake_copy: Path, night) -> None:
+def test_a_forced_night_staged_and_resumed_encodes_nothing_and_publishes_the_same_rows(
+    spark, lake_copy: Path, night
+) -> None:
     before = {table: content_of(spark, lake_copy, table) for table in TABLES}
-    summary = night(lake=lake_copy, force=True)
-    assert summary.state == "published"
-    assert summary.counts["encode.document_encoded"] == 0
-    assert summary.counts["encode.document_model_loads"] == 0
+    staged = night(lake=lake_copy, force=True, publish=False)
+    assert staged.state == "staged"
+    assert staged.counts["encode.document_encoded"] == 0
+    assert staged.counts["encode.document_model_loads"] == 0
+    assert read(spark, lake_copy, "releases").count() == 1
+
+    resumed = night(lake=lake_copy, force=True, resume=True)
+    assert resumed.run_id == staged.run_id
+    assert list(resumed.stages) == ["publish"]
+    assert resumed.state == "published"
     assert {table: content_of(spark, lake_copy, table) for table in TABLES} == before
     releases = read(spark, lake_copy, "releases").orderBy("published_at").collect()
     assert [r.replaces for r in releases] == [None, releases[0].release_id]
-    assert {r.run_id for r in read(spark, lake_copy, "similar_items").select("run_id").distinct().collect()} == {
-        summary.run_id
-    }
+    rows = read(spark, lake_copy, "similar_items").select("run_id").distinct().collect()
+    assert {r.run_id for r in rows} == {resumed.run_id}
 
 
 def test_other_config_is_refused_without_force(lake_copy: Path, night) -> None:
@@ -139,16 +146,6 @@ def test_failed_gate_leaves_the_previous_release(spark, lake_copy: Path, night) 
     assert read(spark, lake_copy, "releases").count() == 1
     blocked = read(spark, lake_copy, "quality_metrics").where("verdict = 'block'").collect()
     assert [(r.table, r.check) for r in blocked] == [("events", "quarantined_share")]
-
-
-def test_resume_goes_on_after_the_finished_stages(spark, lake_copy: Path, night) -> None:
-    staged = night(lake=lake_copy, force=True, publish=False)
-    assert staged.state == "staged"
-    assert read(spark, lake_copy, "releases").count() == 1
-    resumed = night(lake=lake_copy, force=True, resume=True)
-    assert resumed.run_id == staged.run_id
-    assert list(resumed.stages) == ["publish"]
-    assert resumed.state == "published"
 
 
 def test_stage_without_its_predecessors_is_refused(night) -> None:
