@@ -27,7 +27,7 @@ def test_all_is_well_in_local_mode(tmp_path: Path) -> None:
     assert list((tmp_path / "lake").glob("doctor-*")) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_wrong_interpreter_of_the_workers_is_named(tmp_path: Path) -> None:
     wrong = {"PYSPARK_DRIVER_PYTHON": sys.executable, "PYSPARK_PYTHON": "/no/such/python"}
     done = run_doctor(tmp_path / "lake", **wrong)

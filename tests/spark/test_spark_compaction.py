@@ -73,6 +73,7 @@ def set_retention(lake, hours):
     lake.spark.sql(f"ALTER TABLE delta.`{lake.path('t')}` SET TBLPROPERTIES ({property_of})")
 
 
+@pytest.mark.long
 def test_vacuum_deletes_what_the_tables_own_retention_lets_go(lake, table):
     compact(lake, table)
     assert vacuum(lake, table, WEEK) == 0

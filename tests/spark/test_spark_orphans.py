@@ -72,6 +72,7 @@ def test_marked_then_removed_a_week_later_and_never_twice(lake, frame):
     assert night(lake, frame, "pot", "tea") == 1
 
 
+@pytest.mark.long
 def test_a_key_that_came_back_must_wait_its_week_anew(lake, frame):
     night(lake, frame, "tea", "cup")
     swept(lake, frame, ["tea"], T0)
@@ -100,6 +101,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(lake, frame):
     assert dry == swept(lake, frame, ["tea"], T0 + WEEK)
 
 
+@pytest.mark.long
 def test_an_encoder_that_no_night_uses_goes_and_comes_back(lake, frame):
     two = "b2" * 32 + "-document"
     for fingerprint in (ONE, two):
@@ -174,6 +176,7 @@ def test_a_sweep_cut_short_is_finished_by_the_next(lake, frame, monkeypatch):
     assert night(lake, frame, "tea", "pot", run_id="later") == 1
 
 
+@pytest.mark.long
 def test_rows_of_an_old_table_count_as_old(lake, frame):
     old = "text_key STRING, vector ARRAY<FLOAT>, reason STRING, fingerprint STRING"
     lake.ensure(Tables.EMBEDDINGS, old, ("fingerprint",))
@@ -186,6 +189,7 @@ def test_rows_of_an_old_table_count_as_old(lake, frame):
     assert stored(lake, frame, "tea", "cup") == ["tea"]
 
 
+@pytest.mark.long
 def test_nights_and_sweeps_at_once_lose_nothing(lake, frame):
     texts = [f"text {n}" for n in range(40)]
     night(lake, frame, *texts)
