@@ -18,7 +18,7 @@ export PATH := $(BIN):$(PATH)
 export PYSPARK_PYTHON := $(BIN)/python
 SUBMIT = $(BIN)/spark-submit --properties-file $(SPARK_CONF)
 
-.PHONY: help setup demo demo-shop test test-nights test-spark test-plain test-long test-fast test-gpu lint type nightly show datasets pretrain train tune label compress maintain doctor evaluate bench bench-encode bench-encode-stage bench-encode-catalog bench-learning bench-gpu bench-topn bench-prepare bench-dirt cluster-start cluster-stop lock clean
+.PHONY: help setup demo demo-shop test test-nights test-spark test-training test-plain test-long test-fast test-gpu lint type nightly show datasets pretrain train tune label compress maintain doctor evaluate bench bench-encode bench-encode-stage bench-encode-catalog bench-learning bench-gpu bench-topn bench-prepare bench-dirt cluster-start cluster-stop lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,7 +45,7 @@ demo-shop: setup
 	@test -e lake/demo_shop/truth/manifest.json || $(SUBMIT) jobs/make_demo_shop.py --out lake/demo_shop
 
 test: setup ## Run every test but the long ones, two processes at a time
-	@$(MAKE) --no-print-directory -j2 test-nights test-spark test-plain
+	@$(MAKE) --no-print-directory -j2 test-nights test-spark test-training test-plain
 
 test-nights: setup ## Run the tests of whole nights and jobs
 	@$(BIN)/python -m pytest $(NIGHT_TESTS) -m "not long" $(ARGS)
@@ -56,8 +56,11 @@ test-spark: setup ## Run the tests of Spark transforms and tables
 test-long: setup ## Run the long tests: clusters, killed processes, weeks of nights
 	@$(BIN)/python -m pytest $(NIGHT_TESTS) $(SPARK_TESTS) -m long $(ARGS)
 
-test-plain: setup ## Run the tests that need no JVM, those of training too
-	@$(BIN)/python -m pytest $(addprefix --ignore=,$(NIGHT_TESTS) $(SPARK_TESTS)) $(ARGS)
+test-training: setup ## Run the tests of training
+	@$(BIN)/python -m pytest tests/training $(ARGS)
+
+test-plain: setup ## Run the tests that need neither a JVM nor training
+	@$(BIN)/python -m pytest $(addprefix --ignore=,$(NIGHT_TESTS) $(SPARK_TESTS) tests/training) $(ARGS)
 
 test-fast: setup ## Run the tests that need neither a JVM nor training: under a minute
 	@$(BIN)/python -m pytest tests/contracts tests/rules tests/nn tests/workers tests/report tests/demo -m "not slow" $(ARGS)

@@ -80,12 +80,11 @@ CASES = {
     "a day at a fifth of its rows": (a_fifth, IncompleteInputError, 10, "rows_to_weekday_median"),
     "yesterday's file again": (yesterday_again, IncompleteInputError, 10, "repeated_share"),
 }
-# Each check has tests of its own: one whole night shows what they all go through.
-FIRST, *OTHERS = CASES
-WHOLE_NIGHTS = [FIRST, *(pytest.param(case, marks=pytest.mark.long) for case in OTHERS)]
 
 
-@pytest.mark.parametrize("case", WHOLE_NIGHTS)
+# Each check has quick tests of its own, and test_night.py a night that a gate blocks.
+@pytest.mark.long
+@pytest.mark.parametrize("case", CASES)
 def test_a_blocked_input_ends_the_night_and_leaves_the_release(
     spark, shop: Path, lake: Path, tmp_path: Path, case: str
 ) -> None:
