@@ -53,8 +53,8 @@ test-nights: setup ## Run the tests of whole nights and jobs
 test-spark: setup ## Run the tests of Spark transforms and tables
 	@$(BIN)/python -m pytest $(SPARK_TESTS) -m "not long" $(ARGS)
 
-test-long: setup ## Run the long tests: clusters, killed processes, weeks of nights
-	@$(BIN)/python -m pytest $(NIGHT_TESTS) $(SPARK_TESTS) -m long $(ARGS)
+test-long: setup ## Run the long tests: clusters, killed processes, weeks of nights; PART=1 to 6 runs a sixth of them
+	@$(BIN)/python -m pytest $(NIGHT_TESTS) $(SPARK_TESTS) -m long --long-part $(or $(PART),0) $(ARGS)
 
 test-training: setup ## Run the tests of training
 	@$(BIN)/python -m pytest tests/training $(ARGS)

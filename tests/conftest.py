@@ -22,6 +22,36 @@ def spark_settings() -> dict[str, str]:
     return {key: value.strip() for key, value in pairs}
 
 
+# The files with long tests, in parts of less than ten minutes each: CI runs one part, another one for each commit.
+# Tests of a file stay together, since they share what is expensive to make.
+LONG_PARTS = (
+    ("e2e/test_incremental.py", "spark/test_spark_compaction.py"),
+    ("e2e/test_train.py",),
+    ("e2e/test_standalone.py", "e2e/test_doctor.py"),
+    ("e2e/test_model_switch.py", "spark/test_spark_orphans.py"),
+    ("faults/test_kills.py", "faults/test_cluster_kills.py"),
+    ("e2e/test_blocked_input.py", "spark/test_spark_maintain.py"),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long-part", type=int, default=0, help=f"of the long tests, run part 1 to {len(LONG_PARTS)}; above it, modulo"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the long tests of other parts, and refuse a long test that no part has."""
+    part_of = {file: number for number, files in enumerate(LONG_PARTS) for file in files}
+    long = {item: item.path.relative_to(ROOT / "tests").as_posix() for item in items if item.get_closest_marker("long")}
+    if lost := sorted(set(long.values()) - set(part_of)):
+        raise pytest.UsageError(f"LONG_PARTS in tests/conftest.py lacks the long tests of {', '.join(lost)}")
+    if asked := config.getoption("--long-part"):
+        others = [item for item, file in long.items() if part_of[file] != (asked - 1) % len(LONG_PARTS)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
+
+
 @pytest.fixture(scope="session")
 def spark() -> Iterator["object"]:
     from pyspark.sql import SparkSession
