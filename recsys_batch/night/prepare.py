@@ -32,4 +32,7 @@ def prepare(run: Run) -> None:
         indices.select(F.col("id").alias("user_id"), F.col("index").alias("user_index")), "user_id"
     )
     known = write(run, Tables.USER_HISTORIES, numbered)
-    run.summary.count("prepare", users=known.count(), users_without_history=known.where("size(history) = 0").count())
+    row = known.agg(
+        F.count("*").alias("users"), F.count_if(F.size("history") == 0).alias("users_without_history")
+    ).first()
+    run.summary.count("prepare", **(row.asDict() if row is not None else {}))

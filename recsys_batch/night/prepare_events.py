@@ -25,7 +25,7 @@ def prepare_events(intake: Intake, items: DataFrame) -> DataFrame:
     reading = _read(run, intake.user_key)
     run.summary.count("prepare", event_files=reading.files, event_files_read=reading.files_read)
     classified = classify_events(
-        reading.rows, items, run.ds, run.config.prepare, lambda frame: run.park(frame, "prepare", "events")
+        reading.rows, items, run.ds, run.config.prepare, lambda frame, name: run.park(frame, "prepare", name)
     )
     used = intake.settle("events", classified.rows, classified.left_out)
     _check_day(run)

@@ -41,10 +41,7 @@ def prepare_items(intake: Intake) -> DataFrame:
         sentences,
     )
     items = write(run, Tables.ITEMS, finished)
-    num_items = items.count()
-    if num_items == 0:
-        raise InputNotReadyError(f"sources.items: no usable row for {run.ds}; paths: {paths(config.sources.items)}")
-    _count(run, items, num_items)
+    _count(run, items)
     classified.unpersist()
     return items
 
@@ -60,11 +57,14 @@ def _prepare_reviews(intake: Intake, items: DataFrame) -> DataFrame | None:
     return reviews
 
 
-def _count(run: Run, items: DataFrame, num_items: int) -> None:
+def _count(run: Run, items: DataFrame) -> None:
     fields = ("title", "brand", "category", "price")
     row = items.agg(
+        F.count("*").alias("items"),
         F.count_if("eligible").alias("items_eligible"),
         F.count_if(F.col("canonical_index") != F.col("item_index")).alias("items_near_duplicates"),
         *(F.count_if(F.col("filled")[field].isNotNull()).alias(f"items_filled_{field}") for field in fields),
     ).first()
-    run.summary.count("prepare", items=num_items, **(row.asDict() if row is not None else {}))
+    if row is None or row["items"] == 0:
+        raise InputNotReadyError(f"sources.items: no usable row for {run.ds}; paths: {paths(run.config.sources.items)}")
+    run.summary.count("prepare", **row.asDict())

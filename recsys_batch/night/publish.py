@@ -19,9 +19,9 @@ from recsys_batch.spark.quality import Expectation, check_lists
 def audit(run: Run) -> None:
     """Read the staged rows back and hold them against the gates. Raises GateFailedError."""
     checks = []
-    items = run.items().persist()
+    items = run.items().select("item_index", "item_id", "eligible").persist()
     for table in list_tables(run):
-        checks += check_lists(read_staged(run.lake, table, run.run_id), items, _expectation(run, table))
+        checks += check_lists(read_staged(run.lake, table, run.run_id), items, _expectation(run, table, items))
     items.unpersist()
     run.summary.checks.extend(checks)
     record_checks(run.lake, run.ds, run.run_id, "publish", checks)
@@ -57,7 +57,7 @@ def release(run: Run, input_versions: Mapping[str, str], replaces: str | None) -
     run.summary.tables = dict(row.tables)
 
 
-def _expectation(run: Run, table: str) -> Expectation:
+def _expectation(run: Run, table: str, items: DataFrame) -> Expectation:
     gates, rules = run.config.gates, run.config.rerank
     profiles = profiles_of(run, table)
     is_user = table == Tables.USER_RECOMMENDATIONS
@@ -66,14 +66,12 @@ def _expectation(run: Run, table: str) -> Expectation:
         top_n=rules.top_n,
         min_full_share=gates.min_full_share,
         keys=profiles.select("key"),
-        forbidden=_forbidden(run, profiles) if not rules.allow_repeats else None,
+        forbidden=_forbidden(profiles, items) if not rules.allow_repeats else None,
         min_coverage=gates.min_user_coverage,
         max_fallback_share=gates.max_fallback_share if is_user else 1.0,
     )
 
 
-def _forbidden(run: Run, profiles: DataFrame) -> DataFrame:
+def _forbidden(profiles: DataFrame, items: DataFrame) -> DataFrame:
     seen = profiles.select("key", F.explode("seen").alias("item_index"))
-    return seen.join(run.items().select("item_index", F.col("item_id").alias("item")), "item_index").select(
-        "key", "item"
-    )
+    return seen.join(items.select("item_index", F.col("item_id").alias("item")), "item_index").select("key", "item")

@@ -27,7 +27,7 @@ def retrieve(run: Run) -> None:
     """Write the item index and the candidates of every list table of the night."""
     _write_index(run)
     for table in list_tables(run):
-        profiles = profiles_of(run, table).persist()
+        profiles = run.park(_profiles_of(run, table), "profiles", table)
         number = profiles.count()
         folder = run.folder("progress", f"retrieve-{table}")
         task = RetrieveCandidates(
@@ -37,7 +37,6 @@ def retrieve(run: Run) -> None:
         with watch(folder, f"retrieve {table}", number):
             candidates = map_batches(profiles.repartition(partitions), task)
             candidates.write.mode("overwrite").parquet(run.folder("candidates", table))
-        profiles.unpersist()
         run.summary.count("retrieve", **{f"{table}_profiles": number})
 
 
@@ -59,7 +58,11 @@ def list_tables(run: Run) -> list[str]:
 
 
 def profiles_of(run: Run, table: str) -> DataFrame:
-    """Return the profiles (`schemas.PROFILES`) of everyone who gets a list in `table`."""
+    """Return the profiles (`schemas.PROFILES`) of everyone who gets a list in `table`, as `retrieve` left them."""
+    return run.spark.read.parquet(run.folder("profiles", table))
+
+
+def _profiles_of(run: Run, table: str) -> DataFrame:
     repeats = run.config.rerank.allow_repeats
     match LIST_KINDS[table]:
         case "user":

@@ -31,20 +31,20 @@ class ClassifiedEvents:
 
 
 def classify_events(
-    normalized: DataFrame, items: DataFrame, ds: date, prepare: Prepare, keep: Callable[[DataFrame], DataFrame]
+    normalized: DataFrame, items: DataFrame, ds: date, prepare: Prepare, keep: Callable[[DataFrame, str], DataFrame]
 ) -> ClassifiedEvents:
     """Give every event row one status: used, or a quarantine reason; count those that the date does not concern.
 
     `normalized` comes from `event_rows.normalize_events`; `items` has item_id and canonical_index. Of duplicates (one
-    user's rows of the same event_id, else all columns equal) the same one is always used. `keep` stores a frame that
-    is expensive to make and read many times, and returns it as stored.
+    user's rows of the same event_id, else all columns equal) the same one is always used. `keep` stores a frame under a
+    name, as it is expensive to make and read many times, and returns it as stored.
     """
     placed = place_in_window(normalized, ds, prepare)
     concerned = placed.where(~F.coalesce(F.col(STATUS).isin(*_LEFT_OUT), F.lit(False)))
     left_out = placed.where(F.col(STATUS).isin(*_LEFT_OUT)).groupBy(STATUS).count().collect()
     # Everything below needs a user's rows together: they are brought together once, and kept for all who read them.
     per_user = concerned.where(F.col(STATUS).isNull()).repartition("user_id")
-    held = keep(cut_sessions(mark_copies(per_user, prepare), prepare))
+    held = keep(cut_sessions(mark_copies(per_user, prepare), prepare), "events")
     num_items = items.count()
     accounts = flag_accounts(held.where(F.col(STATUS).isNull()), num_items, prepare.accounts).persist()
     known = F.broadcast(items.select("item_id", F.col("canonical_index").alias("item_index")))
@@ -57,9 +57,9 @@ def classify_events(
     columns = (*_COLUMNS, EVENT_KEY, "item_index", STATUS)
     settled = located.withColumn(STATUS, status).select(*columns)
     faulty = concerned.where(F.col(STATUS).isNotNull()).withColumn("item_index", F.lit(None).cast("int"))
-    return ClassifiedEvents(
-        settled.unionByName(faulty.select(*columns)), accounts, {row[STATUS]: row["count"] for row in left_out}
-    )
+    # Counted, judged, profiled and weighed below: each would join and sort again.
+    rows = keep(settled.unionByName(faulty.select(*columns)), "classified_events")
+    return ClassifiedEvents(rows, accounts, {row[STATUS]: row["count"] for row in left_out})
 
 
 def mark_copies(events: DataFrame, prepare: Prepare) -> DataFrame:

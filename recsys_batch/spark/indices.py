@@ -33,7 +33,8 @@ def assign_indices(lake: Lake, kind: IdKind, ids: DataFrame, max_attempts: int =
     held = asked.persist()
     try:
         for _ in range(max_attempts):
-            if _missing(lake, kind, held).isEmpty() or append_indices(lake, kind, held, next_index(lake, kind)):
+            num_missing, first = _look(lake, kind, held)
+            if not num_missing or append_indices(lake, kind, held, first):
                 return asked.join(_stored(lake, kind), "id")
     finally:
         held.unpersist()
@@ -47,6 +48,15 @@ def next_index(lake: Lake, kind: IdKind) -> int:
     """Return the index that the kind's next new id gets."""
     row = _stored(lake, kind).agg(F.max("index").alias("last")).first()
     return 0 if row is None or row["last"] is None else int(row["last"]) + 1
+
+
+def _look(lake: Lake, kind: IdKind, ids: DataFrame) -> tuple[int, int]:
+    """Return how many of the distinct `ids` have no index, and the index that the kind's next new id gets."""
+    asked = ids.select("id", F.lit(True).alias("asked"))
+    both = _stored(lake, kind).join(asked, "id", "full")
+    row = both.agg(F.count_if(F.col("asked") & F.col("index").isNull()), F.max("index")).first()
+    num_missing, last = row if row is not None else (0, None)
+    return int(num_missing), 0 if last is None else int(last) + 1
 
 
 def append_indices(lake: Lake, kind: IdKind, ids: DataFrame, first: int) -> bool:

@@ -78,10 +78,9 @@ def latest_release(lake: Lake, ds: date) -> Row | None:
 
 def record_checks(lake: Lake, ds: date, run_id: str, stage_name: str, checks: Iterable[Check]) -> None:
     """Append the checks to `quality_metrics`, once per run and stage, failed ones too."""
-    lake.ensure(Tables.QUALITY_METRICS, QUALITY_METRICS_DDL, ("ds",))
     rows = [(ds, run_id, c.table, c.check, c.value, c.threshold, c.verdict) for c in checks]
     frame = lake.spark.createDataFrame(rows, QUALITY_METRICS_DDL)
-    lake.append_once(Tables.QUALITY_METRICS, frame, f"{run_id}-{stage_name}")
+    lake.append_once(Tables.QUALITY_METRICS, frame, f"{run_id}-{stage_name}", ("ds",))
 
 
 def publish(lake: Lake, release: Release) -> Row:
@@ -166,7 +165,6 @@ def _complete(lake: Lake, release: Release, staged: Mapping[str, DataFrame]) -> 
         txn = f"{release.release_id}:{table}"
         lake.replace_ds(table, rows, release.ds, txn)
         versions[table] = lake.version_written_by(table, txn)
-    lake.ensure(Tables.RELEASES, RELEASES_DDL)
     row = _release_row(release, versions)
     lake.append_once(Tables.RELEASES, lake.spark.createDataFrame([row], RELEASES_DDL), release.release_id)
     published = lake.read_ds(Tables.RELEASES, release.ds).where(F.col("release_id") == release.release_id).first()

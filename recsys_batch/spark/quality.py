@@ -29,19 +29,12 @@ def check_lists(staged: DataFrame, items: DataFrame, expected: Expectation) -> l
     table = expected.table
     key, item = F.col(Lists.KEY[table]).alias("key"), F.col(Lists.ITEM[table]).alias("item")
     rows = staged.select(key, item, "rank", "score", "sources", "reason")
-    lists = _measure_lists(rows, items, expected.top_n)
-    listed = rows.select("key", F.lit(1).alias("listed")).distinct()
-    covered = (
-        expected.keys.join(listed, "key", "left")
-        .agg(F.count("*").alias("num_keys"), F.sum("listed").alias("num_listed"))
-        .first()
-    )
-    num_keys, num_covered = (covered.num_keys or 0, covered.num_listed or 0) if covered is not None else (0, 0)
+    lists = _measure_lists(rows, items, expected)
     num_lists = int(lists["lists"])
     checks = [
         at_least(table, "lists", num_lists, 1),
         at_least(table, "full_list_share", lists["full"] / max(num_lists, 1), expected.min_full_share),
-        at_least(table, "key_coverage", num_covered / max(num_keys, 1), expected.min_coverage),
+        at_least(table, "key_coverage", lists["covered"] / max(lists["keys"], 1), expected.min_coverage),
         at_most(table, "lists_with_gaps_in_rank", lists["gaps"], 0),
         at_most(table, "lists_longer_than_n", lists["longer"], 0),
         at_most(table, "lists_with_duplicate_items", lists["duplicated"], 0),
@@ -54,19 +47,23 @@ def check_lists(staged: DataFrame, items: DataFrame, expected: Expectation) -> l
         ),
     ]
     if expected.forbidden is not None:
-        repeats = rows.join(expected.forbidden, ["key", "item"], "left_semi").count()
-        checks.append(at_most(table, "items_already_bought", repeats, 0))
+        checks.append(at_most(table, "items_already_bought", lists["forbidden"], 0))
     return checks
 
 
-def _measure_lists(rows: DataFrame, items: DataFrame, top_n: int) -> dict[str, float]:
-    """Measure everything that one pass over the rows, grouped by list, can tell."""
+def _measure_lists(rows: DataFrame, items: DataFrame, expected: Expectation) -> dict[str, float]:
+    """Measure everything in one pass over the rows, grouped by list, beside the keys that must have one."""
+    top_n = expected.top_n
     eligible = items.where("eligible").select(F.col("item_id").alias("item"), F.lit(True).alias("eligible"))
     previous = F.lag("score").over(Window.partitionBy("key").orderBy("rank"))
     finite = F.col("score").isNotNull() & ~F.isnan("score") & (F.abs("score") != float("inf"))
     marked = rows.join(eligible, "item", "left").withColumn(
         "rising", F.coalesce(F.col("score") > previous, F.lit(False))
     )
+    marked = marked.withColumn("forbidden", F.lit(False))
+    if expected.forbidden is not None:
+        pairs = expected.forbidden.select("key", "item").distinct().withColumn("forbidden", F.lit(True))
+        marked = marked.drop("forbidden").join(pairs, ["key", "item"], "left")
     per_list = marked.groupBy("key").agg(
         F.count("*").alias("n"),
         F.max("rank").alias("last"),
@@ -78,15 +75,19 @@ def _measure_lists(rows: DataFrame, items: DataFrame, top_n: int) -> dict[str, f
         F.sum(F.col("eligible").isNull().cast("int")).alias("not_eligible"),
         F.sum((F.coalesce(F.length("reason.text"), F.lit(0)) == 0).cast("int")).alias("unexplained"),
         F.max((F.array_join("sources", ",") != "popularity").cast("int")).alias("personal"),
+        F.count_if("forbidden").alias("forbidden"),
     )
+    asked = expected.keys.select("key", F.lit(1).alias("asked"))
     dense = (F.col("first") == 1) & (F.col("last") == F.col("n")) & (F.col("ranks") == F.col("n"))
-    totals = per_list.agg(
-        F.count("*").alias("lists"),
+    totals = per_list.join(asked, "key", "full").agg(
+        F.count("n").alias("lists"),
+        F.count("asked").alias("keys"),
+        F.count_if(F.col("n").isNotNull() & F.col("asked").isNotNull()).alias("covered"),
         F.sum((F.col("n") == top_n).cast("int")).alias("full"),
         F.sum((F.col("n") > top_n).cast("int")).alias("longer"),
         F.sum((~dense).cast("int")).alias("gaps"),
         F.sum((F.col("items") < F.col("n")).cast("int")).alias("duplicated"),
-        *(F.sum(c).alias(c) for c in ("not_finite", "rising", "not_eligible", "unexplained")),
+        *(F.sum(c).alias(c) for c in ("not_finite", "rising", "not_eligible", "unexplained", "forbidden")),
         F.sum(1 - F.col("personal")).alias("fallback"),
     )
     return {name: float(value or 0) for name, value in totals.first().asDict().items()}  # type: ignore[union-attr]

@@ -25,11 +25,9 @@ def record_stage(
     finished: bool,
 ) -> None:
     """Append one row for a finished stage; the last of a published run is marked, so that nobody resumes it."""
-    lake.ensure(Tables.RUN_STAGES, RUN_STAGES_DDL, ("ds",))
     name = _RELEASED if finished else stage
     row = (ds, run_id, identity, name, seconds, _doubles(counts), datetime.now(UTC))
-    frame = lake.spark.createDataFrame([row], RUN_STAGES_DDL)
-    frame.write.format("delta").mode("append").save(lake.path(Tables.RUN_STAGES))
+    lake.append(Tables.RUN_STAGES, lake.spark.createDataFrame([row], RUN_STAGES_DDL), ("ds",))
 
 
 def record_status(
@@ -42,10 +40,8 @@ def record_status(
     counts: Mapping[str, float],
 ) -> None:
     """Append one row for a run that has ended, well or not; a resumed run gets one each time."""
-    lake.ensure(Tables.RUN_STATUS, RUN_STATUS_DDL, ("ds",))
     row = (ds, run_id, state, message, _doubles(seconds), _doubles(counts), datetime.now(UTC))
-    frame = lake.spark.createDataFrame([row], RUN_STATUS_DDL)
-    frame.write.format("delta").mode("append").save(lake.path(Tables.RUN_STATUS))
+    lake.append(Tables.RUN_STATUS, lake.spark.createDataFrame([row], RUN_STATUS_DDL), ("ds",))
 
 
 def find_unfinished(lake: Lake, ds: date, identity: str) -> tuple[str, dict[str, dict[str, float]]] | None:
@@ -78,8 +74,7 @@ def retire_runs(lake: Lake, run_ids: Collection[str]) -> int:
         now = datetime.now(UTC)
         none: dict[str, float] = {}
         retired = [(row.ds, row.run_id, row.identity, _REMOVED, 0.0, none, now) for row in still_open]
-        frame = lake.spark.createDataFrame(retired, RUN_STAGES_DDL)
-        frame.write.format("delta").mode("append").save(lake.path(Tables.RUN_STAGES))
+        lake.append(Tables.RUN_STAGES, lake.spark.createDataFrame(retired, RUN_STAGES_DDL), ("ds",))
     return len(still_open)
 
 

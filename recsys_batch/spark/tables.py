@@ -46,7 +46,9 @@ def retry_conflicts(commit: Callable[[], None]) -> None:
 
 def is_conflict(error: Exception) -> bool:
     """Whether Delta refused a commit because another one changed what it had read."""
-    return "DELTA_CONCURRENT" in str(error) or "Concurrent" in str(error)
+    # Two runs that make one table, or add one column, at the same time conflict by its metadata.
+    signs = ("Concurrent", "DELTA_CONCURRENT", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED")
+    return any(sign in str(error) for sign in signs)
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,14 @@ class Lake:
         """Replace one business date; `frame` must have the column ds."""
         self.replace_slice(name, frame, f"ds = DATE'{ds.isoformat()}'", ("ds",), txn)
 
-    def append_once(self, name: str, frame: DataFrame, txn: str) -> None:
-        """Append rows; a second call with the same `txn` appends nothing."""
-        writer = frame.write.format("delta").mode("append")
+    def append(self, name: str, frame: DataFrame, partition_by: tuple[str, ...] = ()) -> None:
+        """Append rows, making the table, or columns that it lacks, where need be."""
+        writer = frame.write.format("delta").mode("append").option("mergeSchema", "true").partitionBy(*partition_by)
+        retry_conflicts(lambda: writer.save(self.path(name)))
+
+    def append_once(self, name: str, frame: DataFrame, txn: str, partition_by: tuple[str, ...] = ()) -> None:
+        """Append rows as `append` does; a second call with the same `txn` appends nothing."""
+        writer = frame.write.format("delta").mode("append").option("mergeSchema", "true").partitionBy(*partition_by)
         writer = writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn)
         # Delta lets an append pass beside any commit but one that changed what the rows were read from.
         retry_conflicts(lambda: writer.save(self.path(name)))

@@ -134,7 +134,7 @@ def items(frame):
 
 def classify(raw, items, rows, prepare=PREPARE, partitions=2):
     frame = normalize_events(prepare, None)(raw("events", rows).repartition(partitions))
-    return classify_events(frame, items, DS, prepare, lambda made: made.persist())
+    return classify_events(frame, items, DS, prepare, lambda made, _: made.persist())
 
 
 @pytest.fixture(scope="module")
