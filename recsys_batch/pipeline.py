@@ -23,6 +23,7 @@ from recsys_batch.night.retrieve import retrieve
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.publish import latest_release, roll_forward
 from recsys_batch.spark.runs import find_unfinished, record_stage, record_status
+from recsys_batch.spark.session import night_settings, with_settings
 from recsys_batch.spark.sources import read_table, version_of
 from recsys_batch.spark.tables import Lake
 
@@ -58,26 +59,27 @@ def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptio
     """Run the night for `ds`, filling `summary` as it goes. Raises the errors of `contracts.errors`."""
     lake = Lake.at(spark, config.lake.root)
     encoder, fingerprint = find_encoder(config)
-    inputs = _resolve_inputs(spark, config, ds)
+    inputs, input_bytes = _resolve_inputs(spark, config, ds)
     if options.dry_run:
         summary.state, summary.message = (
             "checked",
             f"dry run: {ds} would be written to {lake.root}; nothing was written",
         )
         return
-    rolled = roll_forward(lake, ds)
-    if rolled:
-        log.info("finished the publication of run %s that was cut short", rolled)
-    previous = latest_release(lake, ds)
-    identity = identify(ds, hash_config(config), inputs, {"encoder": fingerprint})
-    if previous is not None and not options.force and not options.stage:
-        _already_published(config, ds, previous, inputs, summary)
-        return
-    run_id, done = _choose_run(lake, ds, identity, options)
-    summary.run_id = run_id
-    run = Run(spark, config, ds, lake, run_id, encoder, fingerprint, summary)
-    with _leaving_status(run):
-        _run_stages(run, options, identity, done, inputs, previous.release_id if previous is not None else None)
+    with with_settings(spark, night_settings(input_bytes)):
+        rolled = roll_forward(lake, ds)
+        if rolled:
+            log.info("finished the publication of run %s that was cut short", rolled)
+        previous = latest_release(lake, ds)
+        identity = identify(ds, hash_config(config), inputs, {"encoder": fingerprint})
+        if previous is not None and not options.force and not options.stage:
+            _already_published(config, ds, previous, inputs, summary)
+            return
+        run_id, done = _choose_run(lake, ds, identity, options)
+        summary.run_id = run_id
+        run = Run(spark, config, ds, lake, run_id, encoder, fingerprint, summary)
+        with _leaving_status(run):
+            _run_stages(run, options, identity, done, inputs, previous.release_id if previous is not None else None)
 
 
 def _run_stages(
@@ -123,13 +125,14 @@ def _leaving_status(run: Run) -> Iterator[None]:
     record_status(run.lake, run.ds, run.run_id, summary.state, summary.message, summary.stages, summary.counts)
 
 
-def _resolve_inputs(spark: SparkSession, config: Config, ds: date) -> dict[str, str]:
-    """Resolve every source and expression, so that a wrong one ends the run at once; return the versions."""
+def _resolve_inputs(spark: SparkSession, config: Config, ds: date) -> tuple[dict[str, str], int]:
+    """Resolve every source and expression, so that a wrong one ends the run at once; return versions and bytes."""
     tables = {name: getattr(config.sources, name) for name in ("events", "items", "reviews", "requests")}
     for name, sources in tables.items():
         if sources:
             read_table(spark, name, sources, ds)
-    return {name: version_of(spark, sources, ds) for name, sources in tables.items() if sources}
+    found = {name: version_of(spark, sources, ds) for name, sources in tables.items() if sources}
+    return {name: version for name, (version, _) in found.items()}, sum(length for _, length in found.values())
 
 
 def _already_published(config: Config, ds: date, previous: Row, inputs: dict[str, str], summary: RunSummary) -> None:

@@ -14,7 +14,6 @@ from recsys_batch.report.progress import count_model_loads, read_progress, watch
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.embeddings import look_up_texts, refused_texts, store_vectors, with_vectors
 from recsys_batch.spark.histories import top_queries
-from recsys_batch.spark.tables import ignoring_statistics
 from recsys_batch.workers.encode import EncodeTexts
 from recsys_batch.workers.progress import summarize
 from recsys_batch.workers.vector_storage import MAX_COSINE_LOSS, PackVectors
@@ -60,8 +59,7 @@ def query_vectors(run: Run) -> DataFrame:
 def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
     address, folder = _address(run, kind), run.folder("progress", f"encode-{kind}")
     # Looked up once, all that is counted below in one job: of a night with few new texts, jobs are the cost.
-    with ignoring_statistics(run.spark):
-        found = run.park(look_up_texts(run.lake, texts, address), "looked-up", kind)
+    found = run.park(look_up_texts(run.lake, texts, address), "looked-up", kind)
     counted = found.agg(F.count("*"), F.count_if("is_missing"), F.count_if("is_refused")).first()
     distinct, num_missing, num_refused = counted if counted is not None else (0, 0, 0)
     if num_missing:

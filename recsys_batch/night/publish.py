@@ -12,7 +12,7 @@ from recsys_batch.contracts.load import hash_config
 from recsys_batch.night.context import Run, log
 from recsys_batch.night.rank import model_version
 from recsys_batch.night.retrieve import list_tables, profiles_of
-from recsys_batch.spark.publish import Release, publish, read_staged, record_checks
+from recsys_batch.spark.publish import Release, count_staged, publish, read_staged, record_checks
 from recsys_batch.spark.quality import Expectation, check_lists
 
 
@@ -41,7 +41,7 @@ def release(run: Run, input_versions: Mapping[str, str], replaces: str | None) -
             ds=run.ds,
             run_id=run.run_id,
             action="publish",
-            row_counts={table: read_staged(run.lake, table, run.run_id).count() for table in tables},
+            row_counts=count_staged({table: read_staged(run.lake, table, run.run_id) for table in tables}),
             gates=tuple(run.summary.checks),
             input_versions=input_versions,
             config_hash=hash_config(run.config),

@@ -9,7 +9,7 @@ from recsys_batch.night.context import Run
 from recsys_batch.night.retrieve import LIST_KINDS, index_folder, list_tables
 from recsys_batch.report.progress import read_progress, watch
 from recsys_batch.spark.apply import map_batches
-from recsys_batch.spark.publish import stage
+from recsys_batch.spark.publish import count_staged, stage
 from recsys_batch.training.registry import name_of_folder
 from recsys_batch.workers.rank import RankCandidates
 from recsys_batch.workers.rerank import RerankCandidates
@@ -36,6 +36,7 @@ def blend_settings(run: Run, table: str) -> Retrieve:
 
 def rerank(run: Run) -> None:
     """Apply the rules, explain every row and stage the list tables."""
+    staged = {}
     for table in list_tables(run):
         folder = run.folder("progress", f"rerank-{table}")
         scored = run.spark.read.parquet(run.folder("scored", table))
@@ -43,9 +44,10 @@ def rerank(run: Run) -> None:
             index_folder(run), LIST_KINDS[table], run.config.rerank, run.config.retrieve.content.sharpness, folder
         )
         with watch(folder, f"rerank {table}", int(run.summary.counts.get(f"retrieve.{table}_profiles", 0))):
-            staged = stage(run.lake, table, map_batches(scored, task), run.ds, run.run_id, model_version(run))
+            staged[table] = stage(run.lake, table, map_batches(scored, task), run.ds, run.run_id, model_version(run))
         over_cap = sum(float(state.get("over_cap", 0)) for state in read_progress(folder))
-        run.summary.count("rerank", **{f"{table}_rows": staged.count(), f"{table}_rows_over_category_cap": over_cap})
+        run.summary.count("rerank", **{f"{table}_rows_over_category_cap": over_cap})
+    run.summary.count("rerank", **{f"{table}_rows": number for table, number in count_staged(staged).items()})
 
 
 def model_version(run: Run) -> str:

@@ -3,15 +3,13 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 from delta.tables import DeltaTable
-from pyspark.sql import SparkSession
 
 from recsys_batch.spark.files import as_file_uri, list_files
+from recsys_batch.spark.session import with_settings
 from recsys_batch.spark.tables import Lake, retry_conflicts
 
 log = logging.getLogger("recsys_batch.night")
@@ -54,7 +52,7 @@ def compact(lake: Lake, name: str, where: str = "", dry_run: bool = False) -> Co
         "spark.databricks.delta.optimize.minFileSize": str(SMALL_BYTES),
         "spark.databricks.delta.optimize.maxFileSize": str(2 * SMALL_BYTES),
     }
-    with _settings(lake.spark, sizes):
+    with with_settings(lake.spark, sizes):
         retry_conflicts(commit)
     return done
 
@@ -93,7 +91,7 @@ def vacuum(lake: Lake, name: str, retention: timedelta, dry_run: bool = False) -
         return 0
     # Delta lists folders with as many tasks as this says, 10,000 by default, each for nothing in all but vast tables.
     tasks = str(4 * max(lake.spark.sparkContext.defaultParallelism, 1))
-    with _settings(lake.spark, {"spark.sql.sources.parallelPartitionDiscovery.parallelism": tasks}):
+    with with_settings(lake.spark, {"spark.sql.sources.parallelPartitionDiscovery.parallelism": tasks}):
         unneeded = lake.spark.sql(f"VACUUM delta.`{path}` DRY RUN").count()
         # A vacuum writes two commits even where it finds nothing.
         if unneeded and not dry_run:
@@ -114,18 +112,3 @@ def parse_interval(text: str) -> timedelta | None:
     if not parts or _INTERVAL.sub("", text.lower()).replace("interval", "").strip():
         return None
     return sum((timedelta(**{f"{unit}s": int(number)}) for number, unit in parts), timedelta())
-
-
-@contextmanager
-def _settings(spark: SparkSession, values: Mapping[str, str]) -> Iterator[None]:
-    before = {key: spark.conf.get(key, None) for key in values}
-    for key, value in values.items():
-        spark.conf.set(key, value)
-    try:
-        yield
-    finally:
-        for key, old in before.items():
-            if old is None:
-                spark.conf.unset(key)
-            else:
-                spark.conf.set(key, old)

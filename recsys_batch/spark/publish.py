@@ -10,6 +10,7 @@ A run that finds step 2 without step 4 repeats 3 and 4 for the crashed run befor
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
+from functools import reduce
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
@@ -69,6 +70,13 @@ def read_staged(lake: Lake, table: str, run_id: str) -> DataFrame:
     return lake.read(staged_name(table)).where(F.col("run_id") == run_id)
 
 
+def count_staged(slices: Mapping[str, DataFrame]) -> dict[str, int]:
+    """Count the rows of several tables' slices (`read_staged`) in one job."""
+    counted = [rows.agg(F.count("*").alias("rows")).withColumn("table", F.lit(table)) for table, rows in slices.items()]
+    united = reduce(DataFrame.union, counted)
+    return {row.table: int(row.rows) for row in united.collect()}
+
+
 def latest_release(lake: Lake, ds: date) -> Row | None:
     """Return the newest `releases` row of the `ds`, or None."""
     if not lake.exists(Tables.RELEASES):
@@ -118,18 +126,17 @@ def read_release(lake: Lake, release: Row, table: str) -> DataFrame:
 
 def _staged_rows(lake: Lake, release: Release) -> dict[str, DataFrame]:
     """Return the release's slices at the versions of now, so that what is removed meanwhile is still read."""
-    staged: dict[str, DataFrame] = {}
-    for table in release.lists:
-        name = staged_name(table)
-        rows = lake.read(name, lake.latest_version(name)).where(F.col("run_id") == release.run_id)
+    names = {table: staged_name(table) for table in release.lists}
+    of_run = F.col("run_id") == release.run_id
+    staged = {table: lake.read(name, lake.latest_version(name)).where(of_run) for table, name in names.items()}
+    for table, number in count_staged(staged).items():
         # An empty slice would wipe the date.
-        if (number := rows.count()) != release.row_counts[table]:
+        if number != release.row_counts[table]:
             raise StagedRowsMissingError(
-                f"{lake.path(name)}: run {release.run_id} has {number} rows, its release counts "
+                f"{lake.path(names[table])}: run {release.run_id} has {number} rows, its release counts "
                 f"{release.row_counts[table]}; nothing more was published. Where the rows were deleted, an older "
                 "version of this table (versionAsOf) has them; else run the night again with --force"
             )
-        staged[table] = rows
     return staged
 
 

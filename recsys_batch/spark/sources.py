@@ -41,14 +41,15 @@ def at_date(source: Source, ds: date) -> Source:
     return source.model_copy(update={**update, "select": select, "joins": joins})
 
 
-def version_of(spark: SparkSession, sources: Sequence[Source], ds: date) -> str:
-    """Return a fingerprint of the files behind the sources: names, lengths and times of change."""
-    digest = hashlib.sha256()
+def version_of(spark: SparkSession, sources: Sequence[Source], ds: date) -> tuple[str, int]:
+    """Return a fingerprint of the files behind the sources (names, lengths, times of change), and their bytes."""
+    digest, length = hashlib.sha256(), 0
     dated = [at_date(source, ds) for source in sources]
     for path in (reader.path for source in dated for reader in (source, *source.joins)):
         for state in list_files(spark, path):
             digest.update(f"{state.path}\t{state.length}\t{state.modified_ms}\n".encode())
-    return digest.hexdigest()[:16]
+            length += state.length
+    return digest.hexdigest()[:16], length
 
 
 def read_source(

@@ -1,8 +1,7 @@
 """The lake: Delta tables by name below one root, written so that doing it twice equals doing it once."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -12,23 +11,11 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys_batch.spark.files import absolute_uri
+from recsys_batch.spark.session import with_settings
 
 _ATTEMPTS = 8
-_SKIPPING = "spark.databricks.delta.stats.skipping"
-
-
-@contextmanager
-def ignoring_statistics(spark: SparkSession) -> Iterator[None]:
-    """Have Delta read whole partitions meanwhile, without looking at the statistics of their files.
-
-    For tables read by keys that are hashes: the statistics rule no file out, and asking them costs Spark jobs.
-    """
-    before = str(spark.conf.get(_SKIPPING, "true"))
-    spark.conf.set(_SKIPPING, "false")
-    try:
-        yield
-    finally:
-        spark.conf.set(_SKIPPING, before)
+# Gathering them takes a plan of its own that compiles longer than a small table takes to write.
+_NO_STATISTICS = {"spark.databricks.delta.stats.collect": "false"}
 
 
 def retry_conflicts(commit: Callable[[], None]) -> None:
@@ -100,14 +87,16 @@ class Lake:
     ) -> None:
         """Replace the rows that `predicate` selects with `frame` in one commit; other rows stay.
 
-        With `txn` a second call of that name changes nothing, which makes a rolled-forward publication harmless.
-        Where maintenance merged files of the slice in between, the rows are written again.
+        With `txn` a second call of that name changes nothing, which makes a rolled-forward publication harmless; such
+        tables are read by others, so their files get statistics. Where maintenance merged files of the slice in
+        between, the rows are written again.
         """
         writer = frame.write.format("delta").mode("overwrite").option("replaceWhere", predicate)
         writer = writer.partitionBy(*partition_by).option("mergeSchema", "true")
         if txn:
             writer = writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn)
-        retry_conflicts(lambda: writer.save(self.path(name)))
+        with with_settings(self.spark, {} if txn else _NO_STATISTICS):
+            retry_conflicts(lambda: writer.save(self.path(name)))
 
     def replace_ds(self, name: str, frame: DataFrame, ds: date, txn: str = "") -> None:
         """Replace one business date; `frame` must have the column ds."""
@@ -116,14 +105,16 @@ class Lake:
     def append(self, name: str, frame: DataFrame, partition_by: tuple[str, ...] = ()) -> None:
         """Append rows, making the table, or columns that it lacks, where need be."""
         writer = frame.write.format("delta").mode("append").option("mergeSchema", "true").partitionBy(*partition_by)
-        retry_conflicts(lambda: writer.save(self.path(name)))
+        with with_settings(self.spark, _NO_STATISTICS):
+            retry_conflicts(lambda: writer.save(self.path(name)))
 
     def append_once(self, name: str, frame: DataFrame, txn: str, partition_by: tuple[str, ...] = ()) -> None:
         """Append rows as `append` does; a second call with the same `txn` appends nothing."""
         writer = frame.write.format("delta").mode("append").option("mergeSchema", "true").partitionBy(*partition_by)
         writer = writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn)
         # Delta lets an append pass beside any commit but one that changed what the rows were read from.
-        retry_conflicts(lambda: writer.save(self.path(name)))
+        with with_settings(self.spark, _NO_STATISTICS):
+            retry_conflicts(lambda: writer.save(self.path(name)))
 
     def register(self, names: Iterable[str], schema: str) -> None:
         """Name the tables in the catalog as `schema.table`, at their place in the lake; those registered stay so."""
