@@ -29,7 +29,7 @@ from benchmarks.encode_night import (  # noqa: E402
 )
 from recsys_batch.contracts.config import ItemText  # noqa: E402
 from recsys_batch.rules.documents import build_document  # noqa: E402
-from recsys_batch.spark.tables import Lake  # noqa: E402
+from recsys_batch.spark.lake.tables import Lake  # noqa: E402
 
 FIRST_DS = date(2026, 6, 30)
 CATEGORY = ("index_group_name", "product_group_name", "product_type_name")

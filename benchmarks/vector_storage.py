@@ -19,8 +19,8 @@ from benchmarks.encode import DEFAULT_DATA  # noqa: E402
 from benchmarks.encode_catalog import FIRST_DS, read_articles  # noqa: E402
 from benchmarks.encode_night import open_session, run_encode, temporary_lake, write_items  # noqa: E402
 from recsys_batch.contracts.columns import Tables  # noqa: E402
-from recsys_batch.spark.embeddings import with_vectors  # noqa: E402
-from recsys_batch.spark.tables import Lake  # noqa: E402
+from recsys_batch.spark.lake.tables import Lake  # noqa: E402
+from recsys_batch.spark.retrieval.embeddings import with_vectors  # noqa: E402
 
 TOP = 10
 

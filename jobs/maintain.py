@@ -5,8 +5,8 @@ from recsys_batch.night.maintain import maintain
 from recsys_batch.pipeline import find_encoder
 from recsys_batch.report.progress import open_console
 from recsys_batch.report.summary import RunSummary, print_summary
+from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import get_session
-from recsys_batch.spark.tables import Lake
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.night.datasets import make_datasets
 from recsys_batch.report.datasets import print_datasets
 from recsys_batch.report.progress import open_console
+from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import get_session
-from recsys_batch.spark.tables import Lake
 
 
 def main() -> None:

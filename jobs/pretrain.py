@@ -8,9 +8,9 @@ from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.night.pretrain import check_split, pretrain_config
 from recsys_batch.report.progress import open_console
 from recsys_batch.report.training import print_pretraining
+from recsys_batch.spark.datasets.export import export_examples
+from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import get_session
-from recsys_batch.spark.tables import Lake
-from recsys_batch.spark.training_data import export_examples
 
 
 def main() -> None:

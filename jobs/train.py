@@ -5,8 +5,8 @@ from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.night.train import TrainOptions, train_models
 from recsys_batch.report.progress import open_console
 from recsys_batch.report.training import print_training
+from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import get_session
-from recsys_batch.spark.tables import Lake
 
 
 def main() -> None:

@@ -21,11 +21,11 @@ from recsys_batch.night.publish import audit, release
 from recsys_batch.night.rank import rank, rerank
 from recsys_batch.night.retrieve import retrieve
 from recsys_batch.report.summary import RunSummary
-from recsys_batch.spark.publish import latest_release, roll_forward
-from recsys_batch.spark.runs import find_unfinished, record_stage, record_status
+from recsys_batch.spark.inputs.sources import read_table, version_of
+from recsys_batch.spark.lake.runs import find_unfinished, record_stage, record_status
+from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.publish.release import latest_release, roll_forward
 from recsys_batch.spark.session import night_settings, with_settings
-from recsys_batch.spark.sources import read_table, version_of
-from recsys_batch.spark.tables import Lake
 
 log = logging.getLogger("recsys_batch.night")
 

@@ -6,7 +6,7 @@ The test part is of items that training never saw; `--part valid`, for choosing 
 items, which then nothing is trained on. Prints a JSON line a seed and encoder, and a table.
 
 The examples are those of a dataset that holds items out (`jobs/make_datasets.py --split cold_items`), exported by
-`recsys_batch.spark.training_data.export_examples`.
+`recsys_batch.spark.datasets.export.export_examples`.
 """
 
 import argparse

@@ -12,9 +12,9 @@ from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config import Config
 from recsys_batch.nn.encoder import EncoderSettings
 from recsys_batch.report.summary import RunSummary
+from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.resources import TaskShare, build_profile, choose_share, read_cluster
 from recsys_batch.spark.session import is_local
-from recsys_batch.spark.tables import Lake
 
 log = logging.getLogger("recsys_batch.night")
 

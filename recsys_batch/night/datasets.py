@@ -27,18 +27,18 @@ from recsys_batch.contracts.datasets import (
 from recsys_batch.contracts.gates import Check
 from recsys_batch.contracts.identity import code_version
 from recsys_batch.rules.propensity import PositionCurve, fit_position_curve
-from recsys_batch.spark.item_history import item_versions
-from recsys_batch.spark.labels import (
+from recsys_batch.spark.catalog.item_history import item_versions
+from recsys_batch.spark.datasets.labels import (
     category_labels,
     count_positions,
     query_item_pairs,
     rating_labels,
     session_results,
 )
-from recsys_batch.spark.leaks import check_leaks, check_texts, held_out_items, summarize_parts, training_texts
-from recsys_batch.spark.manifests import remove_manifest, write_manifest
-from recsys_batch.spark.splits import DROPPED, SPLIT, assign_split, signals_of, train_end_of
-from recsys_batch.spark.tables import Lake
+from recsys_batch.spark.datasets.leaks import check_leaks, check_texts, held_out_items, summarize_parts, training_texts
+from recsys_batch.spark.datasets.splits import DROPPED, SPLIT, assign_split, signals_of, train_end_of
+from recsys_batch.spark.lake.manifests import remove_manifest, write_manifest
+from recsys_batch.spark.lake.tables import Lake
 
 log = logging.getLogger("recsys_batch.night")
 

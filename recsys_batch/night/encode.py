@@ -12,8 +12,8 @@ from recsys_batch.night.context import Run, log
 from recsys_batch.night.prepare import REQUESTS
 from recsys_batch.report.progress import count_model_loads, read_progress, watch
 from recsys_batch.spark.apply import map_batches
-from recsys_batch.spark.embeddings import look_up_texts, refused_texts, store_vectors, with_vectors
-from recsys_batch.spark.histories import top_queries
+from recsys_batch.spark.retrieval.embeddings import look_up_texts, refused_texts, store_vectors, with_vectors
+from recsys_batch.spark.retrieval.profiles import top_queries
 from recsys_batch.workers.encode import EncodeTexts
 from recsys_batch.workers.progress import summarize
 from recsys_batch.workers.vector_storage import MAX_COSINE_LOSS, PackVectors

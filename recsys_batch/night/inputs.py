@@ -21,11 +21,11 @@ from recsys_batch.night.context import Run
 from recsys_batch.report.profile import profile_page
 from recsys_batch.rules.expectations import evaluate_expectations, expectations_of
 from recsys_batch.rules.pseudonyms import read_key
-from recsys_batch.spark.expectations import measure
-from recsys_batch.spark.files import write_text
-from recsys_batch.spark.profile import profile_table
-from recsys_batch.spark.publish import record_checks
-from recsys_batch.spark.quarantine import NOT_QUARANTINED, STATUS, USED, quarantine
+from recsys_batch.spark.inputs.expectations import measure
+from recsys_batch.spark.inputs.profile import profile_table
+from recsys_batch.spark.inputs.quarantine import NOT_QUARANTINED, STATUS, USED, quarantine
+from recsys_batch.spark.lake.files import write_text
+from recsys_batch.spark.publish.release import record_checks
 
 log = logging.getLogger("recsys_batch.night")
 _JUDGED = ("events", "items", "reviews")

@@ -10,7 +10,7 @@ from recsys_batch.contracts.label_requests import LABEL_REQUESTS, LABEL_REQUESTS
 from recsys_batch.contracts.model_version import ModelVersionNotFoundError
 from recsys_batch.night.models import open_registry
 from recsys_batch.night.pretrain import open_examples
-from recsys_batch.spark.tables import Lake
+from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.training.label_shop import choose_labels
 from recsys_batch.training.shop.run import pick_device
 

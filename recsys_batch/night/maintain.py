@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 from recsys_batch.contracts.columns import Inputs, Lists, Tables
 from recsys_batch.contracts.config import Config
 from recsys_batch.report.summary import RunSummary
-from recsys_batch.spark.compaction import compact, vacuum
-from recsys_batch.spark.embeddings import keys_of
-from recsys_batch.spark.input_log import FILES
-from recsys_batch.spark.nights import RetainedNights, encoders_in_use, find_nights, texts_in_use
-from recsys_batch.spark.old_runs import remove_old_runs
-from recsys_batch.spark.orphans import sweep
-from recsys_batch.spark.publish import staged_name
-from recsys_batch.spark.tables import Lake
+from recsys_batch.spark.inputs.input_log import FILES
+from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.maintain.compaction import compact, vacuum
+from recsys_batch.spark.maintain.nights import RetainedNights, encoders_in_use, find_nights, texts_in_use
+from recsys_batch.spark.maintain.old_runs import remove_old_runs
+from recsys_batch.spark.publish.release import staged_name
+from recsys_batch.spark.retrieval.embeddings import keys_of
+from recsys_batch.spark.retrieval.orphans import sweep
 
 log = logging.getLogger("recsys_batch.night")
 

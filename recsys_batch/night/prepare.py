@@ -7,10 +7,10 @@ from recsys_batch.night.context import Run
 from recsys_batch.night.inputs import Intake, write
 from recsys_batch.night.prepare_events import prepare_events
 from recsys_batch.night.prepare_items import prepare_items
-from recsys_batch.spark.histories import user_histories
-from recsys_batch.spark.indices import assign_indices
-from recsys_batch.spark.requests import classify_requests
-from recsys_batch.spark.sources import read_table
+from recsys_batch.spark.catalog.requests import classify_requests
+from recsys_batch.spark.events.histories import user_histories
+from recsys_batch.spark.inputs.sources import read_table
+from recsys_batch.spark.lake.indices import assign_indices
 
 REQUESTS = "requests"
 

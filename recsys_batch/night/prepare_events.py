@@ -8,12 +8,12 @@ from recsys_batch.contracts.errors import EmptyDayError
 from recsys_batch.contracts.gates import at_most, refuse_blocked
 from recsys_batch.night.context import Run
 from recsys_batch.night.inputs import Intake, paths, write
-from recsys_batch.spark.event_rows import EVENT_KEY, normalize_events, settings_key
-from recsys_batch.spark.events import ClassifiedEvents, classify_events
-from recsys_batch.spark.input_log import Reading, read_new, read_whole
-from recsys_batch.spark.interactions import count_returns, match_undoings, weigh_interactions
-from recsys_batch.spark.item_history import item_versions, join_as_of
-from recsys_batch.spark.quarantine import ACCOUNT_REASONS, FILTERED, OUTSIDE_WINDOW, USED
+from recsys_batch.spark.catalog.item_history import item_versions, join_as_of
+from recsys_batch.spark.events.classify import ClassifiedEvents, classify_events
+from recsys_batch.spark.events.interactions import count_returns, match_undoings, weigh_interactions
+from recsys_batch.spark.events.rows import EVENT_KEY, normalize_events, settings_key
+from recsys_batch.spark.inputs.input_log import Reading, read_new, read_whole
+from recsys_batch.spark.inputs.quarantine import ACCOUNT_REASONS, FILTERED, OUTSIDE_WINDOW, USED
 
 # More rows than this are not sent to every executor.
 _MAX_BROADCAST_ROWS = 2_000_000

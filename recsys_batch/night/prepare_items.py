@@ -7,14 +7,14 @@ from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.errors import InputNotReadyError
 from recsys_batch.night.context import Run
 from recsys_batch.night.inputs import Intake, hold, paths, write
-from recsys_batch.spark.catalog import choose_items, classify_items, finish_items
-from recsys_batch.spark.documents import review_sentences
-from recsys_batch.spark.indices import assign_indices
-from recsys_batch.spark.item_history import observe_items
-from recsys_batch.spark.missing import fill_missing
-from recsys_batch.spark.near_duplicates import link_near_duplicates
-from recsys_batch.spark.reviews import classify_reviews
-from recsys_batch.spark.sources import read_table
+from recsys_batch.spark.catalog.item_history import observe_items
+from recsys_batch.spark.catalog.items import choose_items, classify_items, finish_items
+from recsys_batch.spark.catalog.missing import fill_missing
+from recsys_batch.spark.catalog.near_duplicates import link_near_duplicates
+from recsys_batch.spark.catalog.review_sentences import review_sentences
+from recsys_batch.spark.catalog.reviews import classify_reviews
+from recsys_batch.spark.inputs.sources import read_table
+from recsys_batch.spark.lake.indices import assign_indices
 
 
 def prepare_items(intake: Intake) -> DataFrame:

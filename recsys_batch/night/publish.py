@@ -12,8 +12,8 @@ from recsys_batch.contracts.load import hash_config
 from recsys_batch.night.context import Run, log
 from recsys_batch.night.rank import model_version
 from recsys_batch.night.retrieve import list_tables, profiles_of
-from recsys_batch.spark.publish import Release, count_staged, publish, read_staged, record_checks
-from recsys_batch.spark.quality import Expectation, check_lists
+from recsys_batch.spark.publish.gates import Expectation, check_lists
+from recsys_batch.spark.publish.release import Release, count_staged, publish, read_staged, record_checks
 
 
 def audit(run: Run) -> None:

@@ -9,9 +9,9 @@ from recsys_batch.night.encode import item_vectors, query_vectors
 from recsys_batch.night.prepare import REQUESTS
 from recsys_batch.report.progress import watch
 from recsys_batch.rules.reasons import ListKind
-from recsys_batch.spark import histories
 from recsys_batch.spark.apply import map_batches
-from recsys_batch.spark.covisitation import covisitation_neighbors, daily_interactions, popularity
+from recsys_batch.spark.retrieval import profiles as histories
+from recsys_batch.spark.retrieval.covisitation import covisitation_neighbors, daily_interactions, popularity
 from recsys_batch.workers.covisitation import CountPairs
 from recsys_batch.workers.retrieve import RetrieveCandidates
 

@@ -10,7 +10,7 @@ from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.tune_config import Tune
 from recsys_batch.night.models import open_registry
 from recsys_batch.night.train import prepare_job
-from recsys_batch.spark.tables import Lake
+from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.training.shop.job import TrainingJob
 from recsys_batch.training.tune import TuneResult
 from recsys_batch.training.tune_shop import search_folder, searched_block, tune_shop

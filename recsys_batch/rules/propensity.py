@@ -13,7 +13,7 @@ the clicks at a), so that the expected clicks at a and at b are in the ratio exa
 the relevances are. All pairs of positions together are a Bradley-Terry model, fitted by Newton's method: one
 parameter a position, a convex likelihood, the same result every time.
 
-Knows nothing of Spark, users or queries: `recsys_batch.spark.labels` counts.
+Knows nothing of Spark, users or queries: `recsys_batch.spark.datasets.labels` counts.
 """
 
 from collections.abc import Iterable

@@ -11,9 +11,9 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.pipeline import NightOptions, run_night
 from recsys_batch.report.summary import RunSummary
-from recsys_batch.spark.event_rows import normalize_events, settings_key
-from recsys_batch.spark.input_log import read_new, read_whole
-from recsys_batch.spark.tables import Lake
+from recsys_batch.spark.events.rows import normalize_events, settings_key
+from recsys_batch.spark.inputs.input_log import read_new, read_whole
+from recsys_batch.spark.lake.tables import Lake
 from tests.e2e.conftest import DS, small_config
 
 NIGHTS = 10

@@ -8,8 +8,8 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.pipeline import NightOptions, run_night
 from recsys_batch.report.summary import RunSummary
-from recsys_batch.spark.shown import known_user
-from recsys_batch.spark.tables import Lake
+from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.publish.shown import known_user
 from tests.e2e.conftest import DS, small_config
 
 KEY = "TEST_PSEUDONYM_KEY"

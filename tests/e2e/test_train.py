@@ -16,7 +16,7 @@ from recsys_batch.night.models import find_encoder, open_registry
 from recsys_batch.night.train import TrainOptions, train_models
 from recsys_batch.pipeline import NightOptions, run_night
 from recsys_batch.report.summary import RunSummary
-from recsys_batch.spark.tables import Lake
+from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.training.preflight import EmptyTaskError
 from tests.e2e.conftest import DS, small_config
 from tests.training.tiny_model import write_tiny_model

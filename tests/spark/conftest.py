@@ -35,7 +35,7 @@ def raw(frame) -> Callable[[str, Rows], Any]:
 
 @pytest.fixture
 def lake(spark, tmp_path):
-    from recsys_batch.spark.tables import Lake
+    from recsys_batch.spark.lake.tables import Lake
 
     return Lake.at(spark, str(tmp_path / "lake"))
 

@@ -6,7 +6,7 @@ from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config import ItemText
 from recsys_batch.contracts.errors import DuplicateItemsError
 from recsys_batch.contracts.prepare_config import Missing, Prepare
-from recsys_batch.spark.catalog import choose_items, classify_items, finish_items
+from recsys_batch.spark.catalog.items import choose_items, classify_items, finish_items
 
 DS = date(2026, 6, 30)
 TEXT = ItemText(fields=["title", "brand", "attributes", "reviews"], max_tokens=60)

@@ -5,9 +5,9 @@ from datetime import date, timedelta
 
 import pytest
 
-from recsys_batch.spark import compaction
-from recsys_batch.spark.compaction import Compaction, compact, parse_interval, small_files, vacuum
-from recsys_batch.spark.tables import Lake
+from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.maintain import compaction
+from recsys_batch.spark.maintain.compaction import Compaction, compact, parse_interval, small_files, vacuum
 
 D1, D2 = date(2026, 6, 29), date(2026, 6, 30)
 TYPES = {"ds": "date", "v": "int"}

@@ -8,7 +8,12 @@ import pytest
 
 from recsys_batch.contracts.config import Covisitation
 from recsys_batch.spark.apply import map_batches
-from recsys_batch.spark.covisitation import covisitation_neighbors, daily_interactions, popularity, user_sequences
+from recsys_batch.spark.retrieval.covisitation import (
+    covisitation_neighbors,
+    daily_interactions,
+    popularity,
+    user_sequences,
+)
 from recsys_batch.workers.covisitation import CountPairs
 
 INTERACTIONS = {

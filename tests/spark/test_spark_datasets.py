@@ -19,8 +19,8 @@ from recsys_batch.contracts.datasets import (
 )
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.night.datasets import make_datasets
-from recsys_batch.spark.item_history import observe_items
-from recsys_batch.spark.manifests import read_manifest
+from recsys_batch.spark.catalog.item_history import observe_items
+from recsys_batch.spark.lake.manifests import read_manifest
 
 DS = date(2026, 6, 30)
 ITEMS = {

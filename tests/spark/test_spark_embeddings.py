@@ -11,7 +11,7 @@ from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.schemas import PACKED_VECTORS
 from recsys_batch.rules.vector_storage import pack_vectors
 from recsys_batch.spark.apply import map_batches
-from recsys_batch.spark.embeddings import (
+from recsys_batch.spark.retrieval.embeddings import (
     keys_of,
     missing_texts,
     refused_texts,

@@ -5,8 +5,8 @@ import pytest
 
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.prepare_config import Accounts, Prepare
-from recsys_batch.spark.event_rows import normalize_events
-from recsys_batch.spark.events import classify_events, cut_sessions
+from recsys_batch.spark.events.classify import classify_events, cut_sessions
+from recsys_batch.spark.events.rows import normalize_events
 
 DS = date(2026, 6, 30)
 # The window of 10 days: 2026-06-21 00:00:00 up to and without 2026-07-01 00:00:00.

@@ -7,8 +7,8 @@ import pytest
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.prepare_config import Expectation, Prepare
 from recsys_batch.rules.expectations import REPEATED, ROWS, Count, counts_needed, evaluate_expectations, expectations_of
-from recsys_batch.spark.expectations import measure
-from recsys_batch.spark.profile import profile_table
+from recsys_batch.spark.inputs.expectations import measure
+from recsys_batch.spark.inputs.profile import profile_table
 
 DS = date(2026, 6, 30)
 PREPARE = Prepare(lookback_days=60)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_batch.spark.files import absolute_uri, folder_state, list_files, list_folders
+from recsys_batch.spark.lake.files import absolute_uri, folder_state, list_files, list_folders
 
 
 @pytest.fixture(scope="module")

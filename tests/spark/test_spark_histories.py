@@ -7,12 +7,12 @@ import pytest
 
 from recsys_batch.contracts.columns import EVENT_TYPE_CODES
 from recsys_batch.contracts.prepare_config import Prepare
-from recsys_batch.spark.histories import (
+from recsys_batch.spark.events.histories import user_histories
+from recsys_batch.spark.retrieval.profiles import (
     item_profiles,
     query_profiles,
     request_profiles,
     top_queries,
-    user_histories,
     user_profiles,
 )
 

@@ -8,7 +8,7 @@ import pytest
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.errors import RecsysBatchError
-from recsys_batch.spark.indices import append_indices, assign_indices, next_index
+from recsys_batch.spark.lake.indices import append_indices, assign_indices, next_index
 
 
 def ids_of(frame, ids):

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from recsys_batch.contracts.config import Source
-from recsys_batch.spark.input_log import is_incremental, read_new, read_whole
+from recsys_batch.spark.inputs.input_log import is_incremental, read_new, read_whole
 
 DS = date(2026, 6, 30)
 SELECT = {"user_id": "user", "event_type": "'view'", "event_time": "time", "item_id": "item", "domain": "day"}

@@ -5,7 +5,7 @@ from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.prepare_config import Prepare
-from recsys_batch.spark.interactions import count_returns, match_undoings, weigh_interactions
+from recsys_batch.spark.events.interactions import count_returns, match_undoings, weigh_interactions
 
 DS = date(2026, 6, 30)
 PREPARE = Prepare(half_life_days=90.0, min_rating=3.0)

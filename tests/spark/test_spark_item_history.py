@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.spark.item_history import item_versions, join_as_of, observe_items
+from recsys_batch.spark.catalog.item_history import item_versions, join_as_of, observe_items
 
 COLUMNS = ("title", "brand", "price")
 TYPES = {"item_id": "string", "updated_at": "timestamp", "title": "string", "brand": "string", "price": "double"}
@@ -56,7 +56,7 @@ def dated_rows(draw):
 
 
 def test_many_nights_with_late_rows_equal_one_pass_and_say_what_was_last_known(spark, frame, lake, tmp_path):
-    from recsys_batch.spark.tables import Lake
+    from recsys_batch.spark.lake.tables import Lake
 
     drawn = dated_rows(random.Random(2))
     full = Lake.at(spark, str(tmp_path / "full"))

@@ -4,7 +4,7 @@ import random
 from datetime import UTC, datetime
 
 from recsys_batch.rules.propensity import GroupCount, PositionCurve, harvest_pairs
-from recsys_batch.spark.labels import (
+from recsys_batch.spark.datasets.labels import (
     category_labels,
     count_positions,
     query_item_pairs,

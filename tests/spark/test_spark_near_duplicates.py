@@ -1,5 +1,5 @@
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.spark.near_duplicates import link_near_duplicates
+from recsys_batch.spark.catalog.near_duplicates import link_near_duplicates
 
 TYPES = {"item_index": "int"} | Inputs.TYPES["items"]
 

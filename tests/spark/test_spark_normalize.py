@@ -6,7 +6,7 @@ import pytest
 from recsys_batch.contracts.prepare_config import Prepare
 from recsys_batch.rules.pseudonyms import pseudonymize
 from recsys_batch.rules.text import canonicalize_ids, clean_text, normalize_query
-from recsys_batch.spark.normalize import canonical_id, canonical_list, canonical_user, cleaned, normalized_query
+from recsys_batch.spark.inputs.normalize import canonical_id, canonical_list, canonical_user, cleaned, normalized_query
 
 TEXTS = [
     None,

@@ -7,9 +7,9 @@ import pytest
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.spark import orphans
-from recsys_batch.spark.embeddings import keys_of, missing_texts, store_vectors, text_key, with_vectors
-from recsys_batch.spark.orphans import Sweep, sweep
+from recsys_batch.spark.retrieval import orphans
+from recsys_batch.spark.retrieval.embeddings import keys_of, missing_texts, store_vectors, text_key, with_vectors
+from recsys_batch.spark.retrieval.orphans import Sweep, sweep
 from tests.spark.test_spark_embeddings import encode_with, texts_of
 
 WEEK, HOUR = timedelta(days=7), timedelta(hours=1)

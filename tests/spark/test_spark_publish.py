@@ -10,8 +10,9 @@ import pytest
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.errors import AnotherPublisherWonError, StagedRowsMissingError
 from recsys_batch.contracts.gates import Check
-from recsys_batch.spark import publish as publishing
-from recsys_batch.spark.publish import (
+from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.publish import release as publishing
+from recsys_batch.spark.publish.release import (
     Release,
     _claim,
     latest_release,
@@ -22,7 +23,6 @@ from recsys_batch.spark.publish import (
     stage,
     staged_name,
 )
-from recsys_batch.spark.tables import Lake
 
 USERS, SIMILAR = Tables.USER_RECOMMENDATIONS, Tables.SIMILAR_ITEMS
 DS, OTHER = date(2026, 6, 30), date(2026, 6, 29)

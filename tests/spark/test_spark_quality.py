@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from recsys_batch.spark.quality import Expectation, check_lists
+from recsys_batch.spark.publish.gates import Expectation, check_lists
 
 REASON = "struct<kind: string, anchor: string, text: string>"
 COLUMNS = {"rank": "int", "score": "float", "sources": "array<string>", "reason": REASON}

@@ -1,6 +1,6 @@
 from datetime import date
 
-from recsys_batch.spark.quarantine import quarantine
+from recsys_batch.spark.inputs.quarantine import quarantine
 
 D1, D2 = date(2026, 6, 29), date(2026, 6, 30)
 

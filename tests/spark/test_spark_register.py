@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from recsys_batch.spark.tables import Lake
+from recsys_batch.spark.lake.tables import Lake
 
 
 def test_tables_are_named_in_the_catalog_once(spark, tmp_path: Path) -> None:

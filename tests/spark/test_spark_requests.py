@@ -1,6 +1,6 @@
 import pytest
 
-from recsys_batch.spark.requests import classify_requests
+from recsys_batch.spark.catalog.requests import classify_requests
 
 
 @pytest.mark.parametrize("partitions", [1, 6])

@@ -3,8 +3,8 @@ from datetime import date
 import pytest
 
 from recsys_batch.contracts.prepare_config import Prepare
-from recsys_batch.spark.documents import review_sentences
-from recsys_batch.spark.reviews import classify_reviews
+from recsys_batch.spark.catalog.review_sentences import review_sentences
+from recsys_batch.spark.catalog.reviews import classify_reviews
 
 DS = date(2026, 6, 30)
 NIGHT, MORNING = "2026-06-30 23:59:59.999999", "2026-07-01 00:00:00"

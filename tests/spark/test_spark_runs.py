@@ -1,7 +1,7 @@
 from datetime import date
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.spark.runs import find_unfinished, record_stage, record_status, retire_runs
+from recsys_batch.spark.lake.runs import find_unfinished, record_stage, record_status, retire_runs
 
 D1, D2 = date(2026, 6, 29), date(2026, 6, 30)
 

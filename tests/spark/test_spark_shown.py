@@ -4,9 +4,9 @@ import pytest
 
 from recsys_batch.contracts.columns import EVENT_TYPE_CODES, Tables
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
-from recsys_batch.spark.publish import Release, publish, stage
-from recsys_batch.spark.shown import shown_to, some_users
-from recsys_batch.spark.tables import Lake
+from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.publish.release import Release, publish, stage
+from recsys_batch.spark.publish.shown import shown_to, some_users
 
 DS = date(2026, 6, 30)
 REASON = "struct<kind: string, anchor: string, text: string>"

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config import Source
 from recsys_batch.contracts.errors import SourceColumnsError, SourceNotFoundError
-from recsys_batch.spark.sources import read_table, version_of
+from recsys_batch.spark.inputs.sources import read_table, version_of
 
 DS = date(2026, 6, 30)
 SELECT = {"user_id": "u", "event_type": "t", "event_time": "time", "item_id": "i", "quantity": "q"}

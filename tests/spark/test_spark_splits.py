@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from recsys_batch.contracts.datasets import LeakError, Split, refuse_leaks
-from recsys_batch.spark.leaks import check_leaks, check_texts, held_out_items, summarize_parts, training_texts
-from recsys_batch.spark.splits import assign_split, train_end_of
+from recsys_batch.spark.datasets.leaks import check_leaks, check_texts, held_out_items, summarize_parts, training_texts
+from recsys_batch.spark.datasets.splits import assign_split, train_end_of
 
 DS = date(2026, 6, 30)
 TYPES = {"user_id": "string", "item_id": "string", "event_time": "timestamp"}

@@ -3,7 +3,7 @@ from datetime import date
 
 import pytest
 
-from recsys_batch.spark.tables import Lake
+from recsys_batch.spark.lake.tables import Lake
 
 D1, D2 = date(2026, 6, 29), date(2026, 6, 30)
 TYPES = {"ds": "date", "v": "int"}

@@ -7,14 +7,14 @@ from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.datasets import DatasetManifest, ManifestNotFoundError
-from recsys_batch.spark.manifests import write_manifest
-from recsys_batch.spark.training_data import (
+from recsys_batch.spark.datasets.export import (
     click_examples,
     export_examples,
     item_examples,
     query_item_examples,
     session_examples,
 )
+from recsys_batch.spark.lake.manifests import write_manifest
 from recsys_batch.training.example_files import ExampleFiles
 
 DS = date(2026, 6, 30)

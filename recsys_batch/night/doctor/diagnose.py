@@ -22,10 +22,10 @@ from recsys_batch.nn.encoder import EncoderSettings
 from recsys_batch.nn.models import resolve_model
 from recsys_batch.rules.pseudonyms import read_key
 from recsys_batch.spark.apply import map_batches
-from recsys_batch.spark.files import delete_folder
+from recsys_batch.spark.lake.files import delete_folder
+from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.resources import ClusterFacts, build_profile, choose_share, read_cluster
 from recsys_batch.spark.session import get_session
-from recsys_batch.spark.tables import Lake
 from recsys_batch.workers.models import weight_bytes
 from recsys_batch.workers.probe import MachineFacts, ProbeMachine, describe_machine
 

@@ -1,0 +1,4 @@
+"""The item's road: what the catalog says, completed, without twins, with its history and reviews.
+
+Knows nothing of events.
+"""

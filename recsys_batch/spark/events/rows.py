@@ -1,0 +1,120 @@
+"""Event rows by themselves: canonical ids and queries, a key that equal rows share, and faults that a row shows alone.
+
+What needs other rows or the business date is decided in `events`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from datetime import date, timedelta
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.columns import EVENT_TYPES, Inputs
+from recsys_batch.contracts.prepare_config import Prepare
+from recsys_batch.spark.inputs.normalize import canonical_id, canonical_user, normalized_query
+from recsys_batch.spark.inputs.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS
+from recsys_batch.spark.inputs.sources import KEPT
+
+EVENT_KEY = "event_key"
+FAULT = "fault"
+# Raised by whoever changes what `normalize_events` writes, so that files are read anew.
+NORMALIZATION_VERSION = 1
+
+_COLUMNS = tuple(Inputs.TYPES["events"])
+# Faults that leave nobody to say on which day the event was.
+_TIMELESS = ("missing_event_time", "clock_error", "future_event")
+_SANE_DAYS = 366
+
+
+def normalize_events(prepare: Prepare, key: bytes | None) -> Callable[[DataFrame], DataFrame]:
+    """Return the normalization of raw events: columns of `Inputs.TYPES["events"]`, `EVENT_KEY` and `FAULT`.
+
+    `key` turns user ids into pseudonyms; None leaves them. `FAULT` is null where a row alone shows nothing wrong.
+    """
+
+    def normalize(raw: DataFrame) -> DataFrame:
+        real_user = canonical_id("user_id", prepare.id_case)
+        is_test = real_user.rlike(prepare.accounts.test_ids) if prepare.accounts.test_ids else F.lit(False)
+        made = raw.withColumns(
+            {
+                "_is_test": F.coalesce(is_test, F.lit(False)),
+                "user_id": canonical_user("user_id", prepare, key) if key else real_user,
+                "item_id": canonical_id("item_id", prepare.id_case),
+                "query": normalized_query("query"),
+                "event_type": F.lower(F.trim("event_type")),
+            }
+        )
+        made = made.withColumns({EVENT_KEY: _event_key(), FAULT: _fault(prepare)})
+        return made.drop(KEPT, "_is_test")
+
+    return normalize
+
+
+def settings_key(prepare: Prepare, key: bytes | None) -> str:
+    """Name everything in the config that `normalize_events` depends on; the secret key by a hash."""
+    pseudonyms = hashlib.sha256(key).hexdigest() if key else ""
+    parts = (
+        str(NORMALIZATION_VERSION),
+        prepare.id_case,
+        prepare.accounts.test_ids,
+        prepare.non_product_ids,
+        prepare.plausible_from,
+        str(prepare.clock_tolerance_minutes),
+        pseudonyms,
+    )
+    return "\n".join(parts)
+
+
+def place_in_window(events: DataFrame, ds: date, prepare: Prepare) -> DataFrame:
+    """Turn `FAULT` into `STATUS` as of `ds`: null where the row is still in order, else why it is not used."""
+    end = ds + timedelta(days=1)
+    start = end - timedelta(days=prepare.lookback_days)
+
+    def outside(column: str) -> Column:
+        return (F.col(column) < F.lit(start)) | (F.col(column) >= F.lit(end))
+
+    # A wrong clock says nothing of the day; when the row was received does. At midnight it belongs to the day before.
+    received_outside = (F.col("received_at") <= F.lit(start)) | (F.col("received_at") > F.lit(end))
+    far_ahead = F.col("event_time") >= F.lit(end + timedelta(days=_SANE_DAYS))
+    timeless = F.col(FAULT).isin(*_TIMELESS)
+    status = (
+        F.when(F.col(FAULT) == FILTERED, FILTERED)
+        .when(timeless & F.coalesce(received_outside, F.lit(False)), OUTSIDE_WINDOW)
+        .when(timeless | F.col(FAULT).isin("missing_event_type", "unknown_event_type"), F.col(FAULT))
+        .when(F.col("received_at").isNull() & far_ahead, "clock_error")
+        .when(outside("event_time"), OUTSIDE_WINDOW)
+        .otherwise(F.col(FAULT))
+    )
+    return events.withColumn(STATUS, status).drop(FAULT)
+
+
+def _event_key() -> Column:
+    """Return the event_id, else 128 bits of hash over all columns but the time of receipt."""
+    # A row that was sent again is the same row.
+    columns = [c for c in _COLUMNS if c not in ("event_id", "received_at")]
+    # The hash passes nulls over, so that (null, a) would equal (a, null): which are null is hashed too.
+    nulls = sum((F.col(c).isNull().cast("int") * 2**bit for bit, c in enumerate(columns)), F.lit(0))
+    halves = (F.hex(F.xxhash64(F.lit(salt), nulls, *columns)) for salt in ("first", "second"))
+    return F.coalesce(F.concat(F.lit("id:"), "event_id"), F.concat(*halves))
+
+
+def _fault(prepare: Prepare) -> Column:
+    time, received = F.col("event_time"), F.col("received_at")
+    tolerance = F.make_dt_interval(mins=F.lit(int(prepare.clock_tolerance_minutes)))
+    ahead = received.isNotNull() & (time > received + tolerance)
+    far_ahead = received.isNotNull() & (time >= received + F.make_dt_interval(days=F.lit(_SANE_DAYS)))
+    plausible_from = F.lit(date.fromisoformat(prepare.plausible_from))
+    non_product = F.col("item_id").rlike(prepare.non_product_ids) if prepare.non_product_ids else F.lit(False)
+    return (
+        F.when(~F.col(KEPT), FILTERED)
+        .when(F.col("event_type").isNull(), "missing_event_type")
+        .when(~F.col("event_type").isin(*EVENT_TYPES), "unknown_event_type")
+        .when(time.isNull(), "missing_event_time")
+        .when((time < plausible_from) | far_ahead, "clock_error")
+        .when(ahead, "future_event")
+        .when(F.col("user_id").isNull(), "missing_user_id")
+        .when(F.col("_is_test"), "test_account")
+        .when(F.col("item_id").isNull() & (F.col("event_type") != "search"), "missing_item_id")
+        .when(non_product, "non_product")
+    )

@@ -1,0 +1,135 @@
+"""The lake: Delta tables by name below one root, written so that doing it twice equals doing it once."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date
+
+from delta.tables import DeltaTable
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+
+from recsys_batch.spark.lake.files import absolute_uri
+from recsys_batch.spark.session import with_settings
+
+_ATTEMPTS = 8
+# Gathering them takes a plan of its own that compiles longer than a small table takes to write.
+_NO_STATISTICS = {"spark.databricks.delta.stats.collect": "false"}
+
+
+def retry_conflicts(commit: Callable[[], None]) -> None:
+    """Run `commit` again where another run's commit came in between; other errors, and the last such, are raised."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            commit()
+        except (PySparkException, Py4JJavaError) as error:
+            if attempt + 1 == _ATTEMPTS or not is_conflict(error):
+                raise
+        else:
+            return
+        time.sleep(0.2 * 2**attempt)
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether Delta refused a commit because another one changed what it had read."""
+    # Two runs that make one table, or add one column, at the same time conflict by its metadata.
+    signs = ("Concurrent", "DELTA_CONCURRENT", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED")
+    return any(sign in str(error) for sign in signs)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The tables below `root`, a folder or URI that every node sees."""
+
+    spark: SparkSession
+    root: str
+
+    @classmethod
+    def at(cls, spark: SparkSession, root: str) -> "Lake":
+        """Open the lake at `root`, relative to the driver's working directory where it has no scheme."""
+        return cls(spark, absolute_uri(root).rstrip("/"))
+
+    def path(self, name: str) -> str:
+        """Return the URI of a table or folder."""
+        return f"{self.root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Whether the table has a Delta log."""
+        return DeltaTable.isDeltaTable(self.spark, self.path(name))
+
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """Return the table's rows, as of `version` where one is given."""
+        reader = self.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.path(name))
+
+    def read_ds(self, name: str, ds: date, version: int | None = None) -> DataFrame:
+        """Return the rows of one business date, as of `version` where one is given."""
+        return self.read(name, version).where(f"ds = DATE'{ds.isoformat()}'")
+
+    def ensure(self, name: str, ddl: str, partition_by: tuple[str, ...] = ()) -> None:
+        """Create the empty table where it does not exist; add columns that it lacks, as an older version made it."""
+        empty = self.spark.createDataFrame([], ddl)
+        if not self.exists(name):
+            try:
+                empty.write.format("delta").mode("ignore").partitionBy(*partition_by).save(self.path(name))
+            except (PySparkException, Py4JJavaError):
+                # Another run made it in between; anything else is an error.
+                if not self.exists(name):
+                    raise
+        elif set(empty.columns) - set(self.read(name).columns):
+            empty.write.format("delta").mode("append").option("mergeSchema", "true").save(self.path(name))
+
+    def replace_slice(
+        self, name: str, frame: DataFrame, predicate: str, partition_by: tuple[str, ...], txn: str = ""
+    ) -> None:
+        """Replace the rows that `predicate` selects with `frame` in one commit; other rows stay.
+
+        With `txn` a second call of that name changes nothing, which makes a rolled-forward publication harmless; such
+        tables are read by others, so their files get statistics. Where maintenance merged files of the slice in
+        between, the rows are written again.
+        """
+        writer = frame.write.format("delta").mode("overwrite").option("replaceWhere", predicate)
+        writer = writer.partitionBy(*partition_by).option("mergeSchema", "true")
+        if txn:
+            writer = writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn)
+        with with_settings(self.spark, {} if txn else _NO_STATISTICS):
+            retry_conflicts(lambda: writer.save(self.path(name)))
+
+    def replace_ds(self, name: str, frame: DataFrame, ds: date, txn: str = "") -> None:
+        """Replace one business date; `frame` must have the column ds."""
+        self.replace_slice(name, frame, f"ds = DATE'{ds.isoformat()}'", ("ds",), txn)
+
+    def append(self, name: str, frame: DataFrame, partition_by: tuple[str, ...] = ()) -> None:
+        """Append rows, making the table, or columns that it lacks, where need be."""
+        writer = frame.write.format("delta").mode("append").option("mergeSchema", "true").partitionBy(*partition_by)
+        with with_settings(self.spark, _NO_STATISTICS):
+            retry_conflicts(lambda: writer.save(self.path(name)))
+
+    def append_once(self, name: str, frame: DataFrame, txn: str, partition_by: tuple[str, ...] = ()) -> None:
+        """Append rows as `append` does; a second call with the same `txn` appends nothing."""
+        writer = frame.write.format("delta").mode("append").option("mergeSchema", "true").partitionBy(*partition_by)
+        writer = writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn)
+        # Delta lets an append pass beside any commit but one that changed what the rows were read from.
+        with with_settings(self.spark, _NO_STATISTICS):
+            retry_conflicts(lambda: writer.save(self.path(name)))
+
+    def register(self, names: Iterable[str], schema: str) -> None:
+        """Name the tables in the catalog as `schema.table`, at their place in the lake; those registered stay so."""
+        self.spark.sql(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        for name in names:
+            location = self.path(name).replace("'", "\\'")
+            self.spark.sql(f"CREATE TABLE IF NOT EXISTS {schema}.{name} USING DELTA LOCATION '{location}'")
+
+    def latest_version(self, name: str) -> int:
+        """Return the version of the table's newest commit."""
+        (newest,) = DeltaTable.forPath(self.spark, self.path(name)).history(1).select("version").collect()
+        return int(newest.version)
+
+    def version_written_by(self, name: str, txn: str) -> int:
+        """Return the version of the commit that carries `txn`, else the latest version."""
+        history = DeltaTable.forPath(self.spark, self.path(name)).history()
+        rows = history.select("version", "userMetadata").collect()
+        return int(max((row.version for row in rows if row.userMetadata == txn), default=max(r.version for r in rows)))

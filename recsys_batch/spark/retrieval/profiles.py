@@ -1,0 +1,83 @@
+"""Who gets a list: profiles of users, queries, items and requests, in the one shape that retrieval reads."""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.columns import EVENT_TYPE_CODES
+
+_NO_ITEMS = "ARRAY<INT>"
+_NO_FLOATS = "ARRAY<FLOAT>"
+_NO_CODES = "ARRAY<TINYINT>"
+
+
+def user_profiles(histories: DataFrame, allow_repeats: bool) -> DataFrame:
+    """Return the profiles of users; what they bought is masked where repeats are off."""
+    seen = F.array().cast(_NO_ITEMS) if allow_repeats else F.col("bought")
+    return _profiles(histories, "user_id", seen)
+
+
+def item_profiles(items: DataFrame) -> DataFrame:
+    """Return the profiles of items, each the only history of its own; its near-duplicates are masked with it."""
+    alone = F.array("canonical_index").cast(_NO_ITEMS)
+    twins = items.groupBy("canonical_index").agg(F.array_sort(F.collect_set("item_index")).alias("twins"))
+    one = items.join(twins, "canonical_index").select(
+        "item_id",
+        "twins",
+        alone.alias("history"),
+        F.array(F.lit(1.0)).cast(_NO_FLOATS).alias("history_weights"),
+        F.array(F.lit(EVENT_TYPE_CODES["view"])).cast(_NO_CODES).alias("history_codes"),
+    )
+    return _profiles(one, "item_id", F.col("twins").cast(_NO_ITEMS))
+
+
+def top_queries(interactions: DataFrame, number: int) -> DataFrame:
+    """Return the `number` most frequent normalized queries (column `query`), ties in alphabetical order."""
+    counts = interactions.where("event_type = 'search' AND query IS NOT NULL").groupBy("query").count()
+    return counts.orderBy(F.desc("count"), "query").limit(number).select("query")
+
+
+def query_profiles(queries: DataFrame, vectors: DataFrame) -> DataFrame:
+    """Return the profiles of queries; `vectors` has the columns query and vector."""
+    empty = queries.join(vectors, "query").select(
+        "query",
+        F.array().cast(_NO_ITEMS).alias("history"),
+        F.array().cast(_NO_FLOATS).alias("history_weights"),
+        F.array().cast(_NO_CODES).alias("history_codes"),
+        "vector",
+    )
+    return _profiles(empty, "query", F.array().cast(_NO_ITEMS), F.col("vector"))
+
+
+def request_profiles(requests: DataFrame, items: DataFrame, vectors: DataFrame, allow_repeats: bool) -> DataFrame:
+    """Return the profiles of requests: the known items of `item_ids`, newest first, each with weight 1, repeats kept.
+
+    A request's query, where it has one and no known item, gives the profile vector; `vectors` has the columns query
+    and vector.
+    """
+    exploded = requests.select("request_id", F.posexplode("item_ids").alias("position", "item_id"))
+    known = exploded.join(items.select("item_id", F.col("canonical_index").alias("item_index")), "item_id")
+    entries = F.sort_array(F.collect_list(F.struct("position", "item_index")), asc=False)
+    histories = known.groupBy("request_id").agg(entries.alias("entries"))
+    joined = requests.join(histories, "request_id", "left").join(vectors, "query", "left")
+    history = F.coalesce("entries.item_index", F.array().cast(_NO_ITEMS))
+    ready = joined.select(
+        "request_id",
+        history.alias("history"),
+        F.transform(history, lambda _: F.lit(1.0)).cast(_NO_FLOATS).alias("history_weights"),
+        F.transform(history, lambda _: F.lit(EVENT_TYPE_CODES["view"])).cast(_NO_CODES).alias("history_codes"),
+        F.when(F.size(history) == 0, F.col("vector")).alias("vector"),
+    )
+    seen = F.array().cast(_NO_ITEMS) if allow_repeats else F.array_distinct("history")
+    return _profiles(ready, "request_id", seen, F.col("vector"))
+
+
+def _profiles(frame: DataFrame, key: str, seen: Column, vector: Column | None = None) -> DataFrame:
+    own = F.lit(None) if vector is None else vector
+    return frame.select(
+        F.col(key).alias("key"),
+        F.col("history").cast(_NO_ITEMS).alias("history"),
+        "history_weights",
+        "history_codes",
+        seen.alias("seen"),
+        own.cast(_NO_FLOATS).alias("vector"),
+    )
