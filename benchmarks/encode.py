@@ -27,9 +27,9 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from recsys_batch.nn.encoder import Encoder, EncoderSettings, EncoderStats  # noqa: E402
-from recsys_batch.nn.flops import measure_gemm_rate  # noqa: E402
-from recsys_batch.nn.models import resolve_model  # noqa: E402
+from recsys_batch.nn.backbones.flops import measure_gemm_rate  # noqa: E402
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings, EncoderStats  # noqa: E402
+from recsys_batch.nn.files.find import resolve_model  # noqa: E402
 
 DEFAULT_DATA = ROOT.parent / "shared" / "data"
 ARTICLE_COLUMNS = (

@@ -38,13 +38,13 @@ from benchmarks.encode_night import (  # noqa: E402
     write_items,
 )
 from recsys_batch.contracts.columns import Tables  # noqa: E402
-from recsys_batch.nn.models import resolve_model  # noqa: E402
+from recsys_batch.nn.files.find import resolve_model  # noqa: E402
 
 DS = date(2026, 6, 30)
 START_UP = """
 import time
 started = time.perf_counter()
-from recsys_batch.nn.settings import EncoderSettings
+from recsys_batch.nn.encoder.settings import EncoderSettings
 from recsys_batch.workers.models import get_encoder
 get_encoder(EncoderSettings({model!r}, dtype="auto", max_tokens={max_tokens}), "cpu", {threads}).encode_documents(["a"])
 print(time.perf_counter() - started)

@@ -17,7 +17,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from recsys_batch.nn.topk import ItemBlock, TopK, exact_topk
+from recsys_batch.nn.scoring.topk import ItemBlock, TopK, exact_topk
 
 BLOCK_ITEMS = 50_000
 

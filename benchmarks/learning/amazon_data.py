@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recsys_batch.nn.sequence_model import Histories
+from recsys_batch.nn.scoring.sequence_model import Histories
 from recsys_batch.rules.text import clean_text
 from recsys_batch.training.tasks.next_item import NextItemCases, Sequences, cases_of
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks.learning.amazon_data import MAX_EVENTS, Part, Shop
 from benchmarks.learning.amazon_store import Store, key_of
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.nn.models import resolve_model
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.files.find import resolve_model
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.embedding import embed_texts
 from recsys_batch.training.loop import train
 from recsys_batch.training.negatives import Negatives, NegativeSettings, Pairs

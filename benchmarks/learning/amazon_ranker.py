@@ -16,9 +16,9 @@ from benchmarks.learning.amazon_data import Part, item_counts
 from benchmarks.learning.amazon_peers import recency_weights
 from benchmarks.learning.amazon_sequence import join_models
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.nn.ranker import CandidateLists, CandidateRanker, FeatureScale
-from recsys_batch.nn.sequence_model import SequenceModel
-from recsys_batch.nn.topk import ItemBlock, exact_topk
+from recsys_batch.nn.scoring.ranker import CandidateLists, CandidateRanker, FeatureScale
+from recsys_batch.nn.scoring.sequence_model import SequenceModel
+from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 from recsys_batch.training.loop import train
 from recsys_batch.training.tasks.candidate_ranking import CandidateRankingTask, RankedCandidates
 from recsys_batch.training.transitions import count_transitions

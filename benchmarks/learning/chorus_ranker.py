@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from benchmarks.learning.chorus_data import Shop, fuse_ranks, measure
-from recsys_batch.nn.contrastive import listwise_softmax
+from recsys_batch.nn.learning.contrastive import listwise_softmax
 
 PENALTIES = (0.01, 0.1, 0.3, 1.0, 3.0)
 _SHARPNESS = 10.0

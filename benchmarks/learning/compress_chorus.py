@@ -30,8 +30,8 @@ from recsys_batch.contracts.compress_config import (  # noqa: E402
     StudentShape,
 )
 from recsys_batch.contracts.training_config import Loop, Optimizer  # noqa: E402
-from recsys_batch.nn.encoder import Encoder  # noqa: E402
-from recsys_batch.nn.models import resolve_model  # noqa: E402
+from recsys_batch.nn.encoder.encoder import Encoder  # noqa: E402
+from recsys_batch.nn.files.find import resolve_model  # noqa: E402
 from recsys_batch.rules.paired_tests import paired_bootstrap  # noqa: E402
 from recsys_batch.training.compress import compress  # noqa: E402
 from recsys_batch.training.compression_result import CompressedModel, Compression, Measure  # noqa: E402

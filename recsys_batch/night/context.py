@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config import Config
-from recsys_batch.nn.encoder import EncoderSettings
+from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.resources import TaskShare, build_profile, choose_share, read_cluster

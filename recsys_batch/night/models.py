@@ -8,8 +8,8 @@ from pathlib import Path
 
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.nn.encoder import EncoderSettings
-from recsys_batch.nn.models import check_model_files, resolve_model
+from recsys_batch.nn.encoder.encoder import EncoderSettings
+from recsys_batch.nn.files.find import check_model_files, resolve_model
 from recsys_batch.training.registry import REGISTRY_PREFIX, Registry
 
 _LOCAL = "file://"

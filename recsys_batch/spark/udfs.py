@@ -41,7 +41,7 @@ def embed(
         raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}")
 
     def run(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
-        from recsys_batch.nn.settings import EncoderSettings
+        from recsys_batch.nn.encoder.settings import EncoderSettings
         from recsys_batch.workers.columns import EmbedColumn
 
         with running_task(read_task_info()):
@@ -63,7 +63,7 @@ def score(
     settings = _check(model, max_tokens, dtype)
 
     def run(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.Series]:
-        from recsys_batch.nn.settings import EncoderSettings
+        from recsys_batch.nn.encoder.settings import EncoderSettings
         from recsys_batch.workers.columns import ScorePairs
 
         with running_task(read_task_info()):

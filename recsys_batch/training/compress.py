@@ -16,9 +16,9 @@ import numpy as np
 from recsys_batch.contracts.compress_config import CompressionSteps
 from recsys_batch.contracts.errors import InputNotReadyError
 from recsys_batch.contracts.training_config import Loop
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.nn.student import make_student
-from recsys_batch.nn.text_network import TextNetwork
 from recsys_batch.training.compression_result import CompressedModel, Compression, Measure, measure_models
 from recsys_batch.training.loop import Tracker, train
 from recsys_batch.training.pruning import holding, prune

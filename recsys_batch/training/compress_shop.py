@@ -17,9 +17,9 @@ from recsys_batch.contracts.errors import InputNotReadyError
 from recsys_batch.contracts.example_schemas import ExampleTables, examples_folder
 from recsys_batch.contracts.identity import code_version
 from recsys_batch.contracts.model_version import ModelVersion
-from recsys_batch.nn.encoder import Encoder
-from recsys_batch.nn.models import fingerprint_model, resolve_model
-from recsys_batch.nn.topk import ItemBlock, exact_topk
+from recsys_batch.nn.encoder.encoder import Encoder
+from recsys_batch.nn.files.find import fingerprint_model, resolve_model
+from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 from recsys_batch.rules.metrics import graded_ndcg
 from recsys_batch.training.compress import compress
 from recsys_batch.training.compression_result import Compression, Measure

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from recsys_batch.contracts.errors import RecsysBatchError
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
-from recsys_batch.nn.model_files import weight_files
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.files.check import weight_files
 from recsys_batch.training.registry import Cases
 from recsys_batch.training.speeds import Speed, compare_speeds
 

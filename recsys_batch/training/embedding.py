@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.text_network import TextNetwork
 
 
 def embed_texts(

@@ -14,8 +14,8 @@ from recsys_batch.contracts.example_schemas import ExampleTables
 from recsys_batch.contracts.model_version import ModelVersion
 from recsys_batch.contracts.semi_supervised_config import ActiveLearning
 from recsys_batch.contracts.task_config import Classification, ClickRanking, TaskBlock
-from recsys_batch.nn.text_network import TextNetwork
-from recsys_batch.nn.topk import ItemBlock, exact_topk
+from recsys_batch.nn.learning.text_network import TextNetwork
+from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 from recsys_batch.training.active_learning import Pool, choose_to_label
 from recsys_batch.training.embedding import embed_texts
 from recsys_batch.training.example_files import ExampleFiles

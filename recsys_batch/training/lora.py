@@ -8,7 +8,7 @@ from torch import nn
 
 from recsys_batch.contracts.adapter_config import Adapter
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.text_network import TextNetwork
 
 _NAME = "adapter"
 """Also the ending by which the optimizer tells new parameters from pre-trained ones."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys_batch.contracts.task_config import NegativeSettings
-from recsys_batch.nn.seen import SeenItems
-from recsys_batch.nn.topk import ItemBlock, exact_topk
+from recsys_batch.nn.scoring.seen import SeenItems
+from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 
 Indices = NDArray[np.int64]
 

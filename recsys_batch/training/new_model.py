@@ -8,9 +8,9 @@ import torch
 
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.pretrain_config import Architecture
-from recsys_batch.nn.pooling import PoolingName
-from recsys_batch.nn.quiet_loading import quiet_transformers
-from recsys_batch.nn.text_network import write_pooling
+from recsys_batch.nn.encoder.pooling import PoolingName
+from recsys_batch.nn.files.quiet_loading import quiet_transformers
+from recsys_batch.nn.learning.text_network import write_pooling
 from recsys_batch.training.tokenizers import save_tokenizer, special_id
 
 POOLING: dict[str, PoolingName] = {"bert": "mean", "gpt": "last", "t5": "mean"}

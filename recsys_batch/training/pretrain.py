@@ -14,8 +14,8 @@ from torch import nn
 
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.pretrain_config import Pretrain, PretrainTokenizer
-from recsys_batch.nn.language_model import LanguageModel
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.language_model import LanguageModel
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.corpus import Corpus, EmptyCorpusError
 from recsys_batch.training.loop import Tracker, TrainResult, train
 from recsys_batch.training.new_model import new_model

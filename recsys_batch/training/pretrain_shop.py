@@ -14,8 +14,8 @@ from recsys_batch.contracts.identity import code_version
 from recsys_batch.contracts.model_version import ModelVersion
 from recsys_batch.contracts.pretrain_config import ShopPretrain
 from recsys_batch.contracts.tracking_config import Tracking
-from recsys_batch.nn.model_files import fingerprint_model
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.files.check import fingerprint_model
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.corpus import Corpus, read_texts, texts_of_examples
 from recsys_batch.training.example_files import ExampleFiles
 from recsys_batch.training.pretrain import PretrainResult, pretrain

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from recsys_batch.contracts.compress_config import Pruning
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.nn import bert
+from recsys_batch.nn.backbones import bert
 from recsys_batch.nn.importance import NormName, head_norms, neuron_norms, strongest
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.text_network import TextNetwork
 
 Masks = dict[str, Tensor]
 """Name of a parameter -> true where a weight stays; parameters that lose none are not named."""

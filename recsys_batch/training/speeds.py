@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from recsys_batch.nn.encoder import Encoder
+from recsys_batch.nn.encoder.encoder import Encoder
 
 _SLICES = 8
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recsys_batch.contracts.errors import CheckFailedError
 from recsys_batch.contracts.training_config import Loop
-from recsys_batch.nn.dtypes import DTYPES
+from recsys_batch.nn.files.dtypes import DTYPES
 from recsys_batch.training import distributed
 from recsys_batch.training.adversarial import add_adversarial_gradients, find_word_embeddings
 from recsys_batch.training.optimizers import make_optimizer, schedule_factor, set_rates

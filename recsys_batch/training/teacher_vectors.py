@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_batch.nn.encoder import Encoder
+from recsys_batch.nn.encoder.encoder import Encoder
 
 _WINDOW = 2048
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsys_batch.nn.text_network import TextBatch, TextNetwork
+from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
 
 EVALUATION_BATCH = 128
 """Texts of a forward pass without gradients."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recsys_batch.nn.text_network import TextBatch
+from recsys_batch.nn.learning.text_network import TextBatch
 
 _ROWS_TOGETHER = 32
 _LENGTHS_STEP = 8

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recsys_batch.nn.dtypes import DTYPES
-from recsys_batch.nn.flops import measure_gemm_rate
+from recsys_batch.nn.backbones.flops import measure_gemm_rate
+from recsys_batch.nn.files.dtypes import DTYPES
 
 _LEAST_SECONDS = 10.0
 _SHAPES = 4

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys_batch.contracts.task import current_task
-from recsys_batch.nn.encoder import Encoder
-from recsys_batch.nn.prompts import Kind
-from recsys_batch.nn.settings import EncoderSettings
+from recsys_batch.nn.encoder.encoder import Encoder
+from recsys_batch.nn.encoder.prompts import Kind
+from recsys_batch.nn.encoder.settings import EncoderSettings
 from recsys_batch.workers.encode import ending_on_device_failure
 from recsys_batch.workers.models import get_encoder
 

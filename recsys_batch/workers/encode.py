@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from recsys_batch.contracts.schemas import VECTORS
 from recsys_batch.contracts.task import current_task
-from recsys_batch.nn.encoder import Encoded, Encoder, EncoderSettings, EncoderStats
-from recsys_batch.nn.failures import describe, is_device_failure
+from recsys_batch.nn.encoder.encoder import Encoded, Encoder, EncoderSettings, EncoderStats
+from recsys_batch.nn.encoder.failures import describe, is_device_failure
 from recsys_batch.workers.models import DEFAULT_CACHE_BYTES, count_loads, get_encoder
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.ragged import to_vector_array, windows

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from recsys_batch.contracts.task import at_task_end, current_task
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
-from recsys_batch.nn.models import resolve_model
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.files.find import resolve_model
 from recsys_batch.workers.devices import DeviceLocks, DeviceNotFoundError, find_device, list_devices, machine_folder
 
 DEFAULT_CACHE_BYTES = 4096 * 2**20
@@ -120,7 +120,7 @@ def weight_bytes(settings: EncoderSettings, path: Path) -> int:
 
     OpenVINO converts from float32 and keeps both. Reads headers alone.
     """
-    from recsys_batch.nn.dtypes import DTYPES
+    from recsys_batch.nn.files.dtypes import DTYPES
 
     a_parameter = DTYPES[settings.dtype].itemsize + (4 if settings.backend != "torch" else 0)
     return count_parameters(path) * a_parameter
@@ -132,7 +132,7 @@ def count_parameters(path: Path) -> int:
 
     from safetensors import safe_open
 
-    from recsys_batch.nn.model_files import weight_files
+    from recsys_batch.nn.files.check import weight_files
 
     total = 0
     for file in weight_files(path):

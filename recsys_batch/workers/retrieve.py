@@ -17,8 +17,8 @@ from recsys_batch.contracts.columns import CANDIDATE_SOURCES, CONTENT, COVISITAT
 from recsys_batch.contracts.config import Retrieve
 from recsys_batch.contracts.schemas import CANDIDATES
 from recsys_batch.contracts.task import current_task
-from recsys_batch.nn.seen import SeenItems
-from recsys_batch.nn.topk import ItemBlock, exact_topk
+from recsys_batch.nn.scoring.seen import SeenItems
+from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 from recsys_batch.rules.blend import rank_order
 from recsys_batch.workers.encode import ending_on_device_failure
 from recsys_batch.workers.item_index import ItemIndex, read_item_index

@@ -12,7 +12,7 @@ from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.findings import Finding
 from recsys_batch.night.doctor.driver_checks import DriverFacts
 from recsys_batch.night.doctor.worker_checks import check_memory, check_workers, explain_probe_failure, to_bytes
-from recsys_batch.nn.encoder import EncoderSettings
+from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.workers.probe import MachineFacts, ProbeMachine, describe_machine
 
 GIB = 2**30

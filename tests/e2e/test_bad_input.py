@@ -19,7 +19,7 @@ from recsys_batch.contracts.errors import (
 )
 from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.contracts.load import load_config
-from recsys_batch.nn.models import resolve_model
+from recsys_batch.nn.files.find import resolve_model
 from tests.conftest import ROOT
 from tests.e2e.conftest import DS
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from recsys_batch.nn.encoder import EncoderSettings
+from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.resources import build_profile, choose_share, executor_cores, read_cluster
 from recsys_batch.workers.encode import EncodeTexts

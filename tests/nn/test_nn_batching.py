@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_batch.nn.batching import length_ladder, plan_batches
+from recsys_batch.nn.encoder.batching import length_ladder, plan_batches
 
 LENGTHS = st.lists(st.integers(1, 300), max_size=200)
 

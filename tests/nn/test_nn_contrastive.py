@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from recsys_batch.nn.contrastive import info_nce, listwise_softmax, margin_mse, softmax_divergence
+from recsys_batch.nn.learning.contrastive import info_nce, listwise_softmax, margin_mse, softmax_divergence
 
 
 def scores(rows: int, columns: int, seed: int = 0) -> torch.Tensor:

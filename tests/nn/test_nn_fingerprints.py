@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from recsys_batch.nn.model_files import check_model_files
-from recsys_batch.nn.settings import EncoderSettings
+from recsys_batch.nn.encoder.settings import EncoderSettings
+from recsys_batch.nn.files.check import check_model_files
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.nn.heads import ClassHead, NumberHead, PairHead, load_head, save_head
-from recsys_batch.nn.losses import (
+from recsys_batch.nn.learning.heads import ClassHead, NumberHead, PairHead, load_head, save_head
+from recsys_batch.nn.learning.losses import (
     balanced_class_weights,
     cross_entropy_sum,
     squared_error_sum,

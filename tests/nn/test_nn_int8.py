@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.errors import ConfigError, ModelFilesError
-from recsys_batch.nn.agreement import Agreement, CosineTooLowError, measure_agreement
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
-from recsys_batch.nn.int8_weights import compress_weights, quantize_rows
-from recsys_batch.nn.sample_texts import sample_texts
+from recsys_batch.nn.backbones.int8_weights import compress_weights, quantize_rows
+from recsys_batch.nn.encoder.agreement import Agreement, CosineTooLowError, measure_agreement
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.encoder.sample_texts import sample_texts
 
 pytestmark = pytest.mark.slow
 

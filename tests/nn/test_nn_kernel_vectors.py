@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from recsys_batch.nn.kernel_vectors import SquaredCosines
+from recsys_batch.nn.scoring.kernel_vectors import SquaredCosines
 
 
 def make_vectors(count: int, seed: int, width: int = 6) -> torch.Tensor:

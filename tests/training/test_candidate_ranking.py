@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.nn.ranker import CandidateLists, CandidateRanker, FeatureScale
+from recsys_batch.nn.scoring.ranker import CandidateLists, CandidateRanker, FeatureScale
 from recsys_batch.training.examples import ExamplesMismatchError, LabelOutOfRangeError
 from recsys_batch.training.loop import train
 from recsys_batch.training.tasks.candidate_ranking import CandidateRankingTask, RankedCandidates

@@ -26,8 +26,8 @@ from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.example_schemas import ExampleTables, examples_folder
 from recsys_batch.contracts.model_version import ModelVersionNotFoundError
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
-from recsys_batch.nn.model_files import fingerprint_model
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.training.compress import TooFewTextsError, compress
 from recsys_batch.training.compress_shop import NoHeldOutQueriesError, compress_shop
 from recsys_batch.training.compression_result import CompressedModel, Compression, measure_models

@@ -10,9 +10,9 @@ from scipy.stats import spearmanr
 
 from recsys_batch.contracts.compress_config import Distillation, StudentShape
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.nn.student import make_student
-from recsys_batch.nn.text_network import TextNetwork
 from recsys_batch.training.embedding import embed_texts
 from recsys_batch.training.examples import ExamplesMismatchError
 from recsys_batch.training.loop import train

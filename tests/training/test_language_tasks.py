@@ -11,8 +11,8 @@ import torch
 
 from recsys_batch.contracts.errors import ModelFilesError
 from recsys_batch.contracts.pretrain_config import Architecture
-from recsys_batch.nn.language_model import LanguageKind, LanguageModel
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.language_model import LanguageKind, LanguageModel
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.new_model import new_model
 from recsys_batch.training.task import trainable_parameters
 from recsys_batch.training.tasks.causal_language import CausalLanguageTask

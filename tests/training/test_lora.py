@@ -10,8 +10,8 @@ import torch
 from recsys_batch.contracts.adapter_config import Adapter
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.examples import LabeledTexts
 from recsys_batch.training.loop import train
 from recsys_batch.training.lora import add_adapter, merge_adapter, trained_share

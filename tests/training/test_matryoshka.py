@@ -10,7 +10,7 @@ import torch
 from recsys_batch.contracts.compress_config import Distillation, MatryoshkaSettings
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.embedding import embed_texts
 from recsys_batch.training.loop import train
 from recsys_batch.training.negatives import Pairs

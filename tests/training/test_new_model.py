@@ -9,11 +9,11 @@ import torch
 
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.pretrain_config import Architecture
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
-from recsys_batch.nn.language_model import LanguageKind, LanguageModel
-from recsys_batch.nn.model_files import fingerprint_model
-from recsys_batch.nn.pooling import read_pooling
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.encoder.pooling import read_pooling
+from recsys_batch.nn.files.check import fingerprint_model
+from recsys_batch.nn.learning.language_model import LanguageKind, LanguageModel
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.new_model import new_model
 from recsys_batch.training.tokenizers import train_unigram, train_wordpiece
 from tests.training.small_corpus import shop_texts

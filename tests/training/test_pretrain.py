@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from recsys_batch.contracts.pretrain_config import Pretrain
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
-from recsys_batch.nn.model_files import fingerprint_model
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.files.check import fingerprint_model
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training import pretrain as module
 from recsys_batch.training.corpus import Corpus, EmptyCorpusError
 from recsys_batch.training.examples import LabeledTexts

@@ -16,7 +16,7 @@ from recsys_batch.contracts.pretrain_config import ShopPretrain
 from recsys_batch.contracts.tracking_config import Tracking
 from recsys_batch.night.models import find_model
 from recsys_batch.night.pretrain import pretrain_config
-from recsys_batch.nn.model_files import fingerprint_model
+from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.report.training import print_pretraining
 from recsys_batch.training.corpus import EmptyCorpusError
 from recsys_batch.training.example_files import ExampleFiles, ExamplesNotFoundError

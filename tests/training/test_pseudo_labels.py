@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from recsys_batch.contracts.semi_supervised_config import PseudoLabeling
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.examples import (
     Clicks,
     ExamplesMismatchError,

@@ -9,8 +9,8 @@ import torch
 
 from recsys_batch.contracts.task_config import NegativeSettings
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.nn.seen import SeenItems
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.text_network import TextNetwork
+from recsys_batch.nn.scoring.seen import SeenItems
 from recsys_batch.training.embedding import embed_texts
 from recsys_batch.training.loop import train
 from recsys_batch.training.negatives import Negatives, Pairs

@@ -8,7 +8,7 @@ import pytest
 
 from recsys_batch.contracts.semi_supervised_config import PseudoLabeling
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.examples import LabeledTexts
 from recsys_batch.training.loop import train
 from recsys_batch.training.pseudo_labels import join_texts, label_texts

@@ -19,9 +19,9 @@ from recsys_batch.contracts.example_schemas import ExampleTables
 from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.task_config import NegativeSettings, QueryRetrieval
 from recsys_batch.contracts.tracking_config import Tracking
-from recsys_batch.nn.encoder import Encoder, EncoderSettings
-from recsys_batch.nn.heads import load_head
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.learning.heads import load_head
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.embedding import embed_texts
 from recsys_batch.training.example_files import ExampleFiles
 from recsys_batch.training.examples import LabelOutOfRangeError

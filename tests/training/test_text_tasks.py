@@ -10,7 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.examples import Clicks, ExamplesMismatchError, LabeledTexts, LabelOutOfRangeError, RatedTexts
 from recsys_batch.training.loop import train
 from recsys_batch.training.task import Task, trainable_parameters

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from recsys_batch.nn.sequence_model import Histories, ItemTable, SequenceModel, SequenceShape
+from recsys_batch.nn.scoring.sequence_model import Histories, ItemTable, SequenceModel, SequenceShape
 from recsys_batch.training.transitions import TransitionSettings, count_transitions, factorize_transitions
 
 

@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 from safetensors.torch import load_file, save_file
 
-from recsys_batch.nn.encoder import EncoderSettings
-from recsys_batch.nn.models import resolve_model
+from recsys_batch.nn.encoder.encoder import EncoderSettings
+from recsys_batch.nn.files.find import resolve_model
 from recsys_batch.workers.columns import EmbedColumn, ScorePairs
 from recsys_batch.workers.models import count_loads, get_encoder
 

@@ -12,7 +12,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from recsys_batch.contracts.schemas import TEXTS
-from recsys_batch.nn.encoder import EncoderSettings
+from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.report.progress import count_model_loads, read_progress
 from recsys_batch.workers import encode
 from recsys_batch.workers.encode import EncodeTexts

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from recsys_batch.contracts.task import TaskInfo, enter_task
-from recsys_batch.nn.agreement import CosineTooLowError
-from recsys_batch.nn.encoder import EncoderSettings
+from recsys_batch.nn.encoder.agreement import CosineTooLowError
+from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.workers import models
 from recsys_batch.workers.devices import DeviceNotFoundError
 from recsys_batch.workers.models import ModelCache, choose_device, count_parameters, get_encoder, weight_bytes

@@ -18,8 +18,8 @@ from recsys_batch.contracts.errors import EXIT_USAGE, ConfigError, RecsysBatchEr
 from recsys_batch.contracts.findings import Finding, failed, misset, passed, warned
 from recsys_batch.night.doctor.driver_checks import DriverFacts, check_settings, check_versions
 from recsys_batch.night.doctor.worker_checks import check_memory, check_workers, explain_probe_failure
-from recsys_batch.nn.encoder import EncoderSettings
-from recsys_batch.nn.models import resolve_model
+from recsys_batch.nn.encoder.encoder import EncoderSettings
+from recsys_batch.nn.files.find import resolve_model
 from recsys_batch.rules.pseudonyms import read_key
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.lake.files import delete_folder

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.nn.model_files import check_model_files, read_json
+from recsys_batch.nn.files.check import check_model_files, read_json
 
 
 class Translator:

@@ -7,8 +7,8 @@ import numpy as np
 
 from recsys_batch.contracts.datasets import TEST, TRAIN, VALID
 from recsys_batch.contracts.task_config import ClickRanking
-from recsys_batch.nn.heads import load_head, save_head
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.heads import load_head, save_head
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.rules.label_metrics import auc
 from recsys_batch.training.examples import Clicks
 from recsys_batch.training.shop.base import HEADS, Measured, Shared, head_folder, name_cases, need_examples, pair_up

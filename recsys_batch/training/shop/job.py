@@ -22,9 +22,9 @@ from recsys_batch.contracts.task_config import (
     Tagging,
     TaskBlock,
 )
-from recsys_batch.nn.model_files import fingerprint_model
-from recsys_batch.nn.pooling import PoolingName
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.encoder.pooling import PoolingName
+from recsys_batch.nn.files.check import fingerprint_model
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.example_files import ExampleFiles
 from recsys_batch.training.registry import Cases
 from recsys_batch.training.shop.anchor import AnchorTask

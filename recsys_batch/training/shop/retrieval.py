@@ -9,8 +9,8 @@ import numpy as np
 from recsys_batch.contracts.datasets import SPLITS, TEST, TRAIN, VALID
 from recsys_batch.contracts.example_schemas import ExampleTables
 from recsys_batch.contracts.task_config import ItemRetrieval, QueryRetrieval
-from recsys_batch.nn.seen import SeenItems
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.text_network import TextNetwork
+from recsys_batch.nn.scoring.seen import SeenItems
 from recsys_batch.training.example_files import ExampleFiles, QueryItems
 from recsys_batch.training.negatives import Negatives, Pairs
 from recsys_batch.training.shop.base import Measured, Shared, name_cases, need_examples, pair_up

@@ -15,7 +15,7 @@ import torch
 
 from recsys_batch.contracts.errors import ConfigError, SourceNotFoundError
 from recsys_batch.contracts.task_config import AugmentSettings, TaskBlock
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training import distributed
 from recsys_batch.training.augment.augmenter import Augmenter
 from recsys_batch.training.embedding import embed_texts

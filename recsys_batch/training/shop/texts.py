@@ -6,8 +6,8 @@ import numpy as np
 
 from recsys_batch.contracts.datasets import SPLITS, TEST, TRAIN, VALID
 from recsys_batch.contracts.task_config import Classification, RatingRegression, Tagging
-from recsys_batch.nn.heads import load_head, save_head
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.heads import load_head, save_head
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.rules.label_metrics import accuracy, macro_f1, rmse
 from recsys_batch.rules.span_metrics import macro_f1 as span_macro_f1
 from recsys_batch.rules.span_metrics import micro_scores, score_spans

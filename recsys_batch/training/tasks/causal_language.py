@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_batch.nn.language_model import LanguageModel
-from recsys_batch.nn.text_pieces import PieceTokenizer
+from recsys_batch.nn.learning.language_model import LanguageModel
+from recsys_batch.nn.learning.text_pieces import PieceTokenizer
 from recsys_batch.training.task import TaskBatch
 from recsys_batch.training.tasks.language import LanguageTask, TokenExample
 

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recsys_batch.nn.heads import ClassHead
-from recsys_batch.nn.losses import balanced_class_weights, cross_entropy_sum, symmetric_divergence_sum
-from recsys_batch.nn.text_network import TextBatch, TextNetwork
+from recsys_batch.nn.learning.heads import ClassHead
+from recsys_batch.nn.learning.losses import balanced_class_weights, cross_entropy_sum, symmetric_divergence_sum
+from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
 from recsys_batch.rules.label_metrics import accuracy, macro_f1
 from recsys_batch.training.examples import LabeledTexts, index_labels
 from recsys_batch.training.task import TaskBatch

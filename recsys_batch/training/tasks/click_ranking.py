@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recsys_batch.nn.heads import PairHead
-from recsys_batch.nn.losses import symmetric_click_divergence_sum, weighted_click_loss_sum
-from recsys_batch.nn.text_network import TextBatch, TextNetwork
+from recsys_batch.nn.learning.heads import PairHead
+from recsys_batch.nn.learning.losses import symmetric_click_divergence_sum, weighted_click_loss_sum
+from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
 from recsys_batch.rules.label_metrics import auc
 from recsys_batch.training.examples import Clicks
 from recsys_batch.training.task import TaskBatch

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys_batch.contracts.compress_config import Distillation
-from recsys_batch.nn.contrastive import listwise_softmax, margin_mse, softmax_divergence
+from recsys_batch.nn.learning.contrastive import listwise_softmax, margin_mse, softmax_divergence
+from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
 from recsys_batch.nn.student import main_axes
-from recsys_batch.nn.text_network import TextBatch, TextNetwork
 from recsys_batch.training.embedding import embed_texts
 from recsys_batch.training.examples import check_lengths
 from recsys_batch.training.task import TaskBatch

@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from recsys_batch.contracts.block import Block, Share
-from recsys_batch.nn.contrastive import listwise_softmax
-from recsys_batch.nn.seen import SeenItems
-from recsys_batch.nn.text_network import TextNetwork
-from recsys_batch.nn.topk import ItemBlock, exact_topk
+from recsys_batch.nn.learning.contrastive import listwise_softmax
+from recsys_batch.nn.learning.text_network import TextNetwork
+from recsys_batch.nn.scoring.seen import SeenItems
+from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 from recsys_batch.training.task import TaskBatch
 from recsys_batch.training.tasks.query_document import HeldOut, QueryDocumentBatch, QueryDocumentTask
 from recsys_batch.training.text_sets import Augment

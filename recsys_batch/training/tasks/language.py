@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recsys_batch.nn.language_model import LanguageModel
-from recsys_batch.nn.losses import cross_entropy_sum, symmetric_divergence_sum
+from recsys_batch.nn.learning.language_model import LanguageModel
+from recsys_batch.nn.learning.losses import cross_entropy_sum, symmetric_divergence_sum
 from recsys_batch.training.task import TaskBatch
 from recsys_batch.training.text_sets import EVALUATION_BATCH, evaluating
 from recsys_batch.training.token_batches import TokenPart, order_by_length, split_parts

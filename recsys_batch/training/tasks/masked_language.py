@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_batch.nn.language_model import LanguageModel
-from recsys_batch.nn.text_pieces import PieceTokenizer, TextPiece
+from recsys_batch.nn.learning.language_model import LanguageModel
+from recsys_batch.nn.learning.text_pieces import PieceTokenizer, TextPiece
 from recsys_batch.training.masking import choose_words, hide
 from recsys_batch.training.sampling import derive_seed
 from recsys_batch.training.task import TaskBatch

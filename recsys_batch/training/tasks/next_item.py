@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from recsys_batch.nn.contrastive import softmax_divergence
-from recsys_batch.nn.sequence_model import Histories, ItemTable, SequenceModel
-from recsys_batch.nn.topk import ItemBlock, exact_topk
-from recsys_batch.nn.user_models import FixedUserModel
+from recsys_batch.nn.learning.contrastive import softmax_divergence
+from recsys_batch.nn.scoring.sequence_model import Histories, ItemTable, SequenceModel
+from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
+from recsys_batch.nn.scoring.user_models import FixedUserModel
 from recsys_batch.rules.metrics import hit_rate, ndcg
 from recsys_batch.training.examples import ExamplesMismatchError
 from recsys_batch.training.task import TaskBatch

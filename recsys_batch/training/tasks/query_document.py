@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from recsys_batch.nn.contrastive import softmax_divergence
-from recsys_batch.nn.seen import SeenItems
-from recsys_batch.nn.text_network import TextBatch, TextNetwork
-from recsys_batch.nn.topk import ItemBlock, exact_topk
+from recsys_batch.nn.learning.contrastive import softmax_divergence
+from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
+from recsys_batch.nn.scoring.seen import SeenItems
+from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 from recsys_batch.rules.metrics import graded_ndcg
 from recsys_batch.training.embedding import embed_texts
 from recsys_batch.training.task import TaskBatch

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recsys_batch.nn.heads import NumberHead
-from recsys_batch.nn.losses import squared_error_sum
-from recsys_batch.nn.text_network import TextBatch, TextNetwork
+from recsys_batch.nn.learning.heads import NumberHead
+from recsys_batch.nn.learning.losses import squared_error_sum
+from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
 from recsys_batch.rules.label_metrics import rmse
 from recsys_batch.training.examples import RatedTexts
 from recsys_batch.training.task import TaskBatch

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recsys_batch.nn.contrastive import info_nce
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.contrastive import info_nce
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.distributed import gather_rows, gather_with_gradients
 from recsys_batch.training.negatives import Negatives, Pairs
 from recsys_batch.training.task import TaskBatch

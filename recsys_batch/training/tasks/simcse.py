@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsys_batch.nn.contrastive import info_nce, softmax_divergence
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.learning.contrastive import info_nce, softmax_divergence
+from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.sampling import derive_seed
 from recsys_batch.training.task import TaskBatch
 from recsys_batch.training.text_sets import EVALUATION_BATCH, TextSet, embed_by_length, evaluating

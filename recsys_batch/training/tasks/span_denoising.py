@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.nn.language_model import LanguageModel
-from recsys_batch.nn.losses import cross_entropy_sum
-from recsys_batch.nn.text_network import TextBatch
-from recsys_batch.nn.text_pieces import PieceTokenizer
+from recsys_batch.nn.learning.language_model import LanguageModel
+from recsys_batch.nn.learning.losses import cross_entropy_sum
+from recsys_batch.nn.learning.text_network import TextBatch
+from recsys_batch.nn.learning.text_pieces import PieceTokenizer
 from recsys_batch.training.masking import choose_spans, cut_spans
 from recsys_batch.training.sampling import derive_seed
 from recsys_batch.training.task import TaskBatch

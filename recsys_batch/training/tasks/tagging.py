@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recsys_batch.nn import crf
-from recsys_batch.nn.heads import ClassHead, TagHead
-from recsys_batch.nn.losses import balanced_class_weights, cross_entropy_sum, symmetric_divergence_sum
-from recsys_batch.nn.text_network import TextBatch, TextNetwork
-from recsys_batch.nn.word_tokens import WordTokenizer, WordTokens
+from recsys_batch.nn.learning import crf
+from recsys_batch.nn.learning.heads import ClassHead, TagHead
+from recsys_batch.nn.learning.losses import balanced_class_weights, cross_entropy_sum, symmetric_divergence_sum
+from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
+from recsys_batch.nn.learning.word_tokens import WordTokenizer, WordTokens
 from recsys_batch.rules.span_metrics import OUTSIDE, macro_f1, micro_scores, score_spans, split_tag
 from recsys_batch.rules.tag_paths import allowed_moves, best_path
 from recsys_batch.training.examples import TaggedTexts, index_labels

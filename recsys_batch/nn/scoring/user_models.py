@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.nn.sequence_model import Histories, ItemTable, SequenceModel, SequenceShape, UserModel
+from recsys_batch.nn.scoring.sequence_model import Histories, ItemTable, SequenceModel, SequenceShape, UserModel
 
 _WEIGHTS, _SHAPE = "sequence_model.safetensors", "sequence_model.json"
 _USERS_AT_ONCE = 2048

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_batch.nn.tokenizing import Tokenizer, replace_lone_surrogates
+from recsys_batch.nn.encoder.tokenizing import Tokenizer, replace_lone_surrogates
 
 
 @dataclass(frozen=True)

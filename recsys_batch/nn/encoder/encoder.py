@@ -18,23 +18,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recsys_batch.nn.agreement import Agreement, measure_agreement
-from recsys_batch.nn.backbone import Backbone, load_backbone
-from recsys_batch.nn.batching import Batch, halve, length_ladder, plan_batches
-from recsys_batch.nn.budget import choose_budget, name_device
-from recsys_batch.nn.ceilings import CeilingFile
-from recsys_batch.nn.dtypes import DTYPES
-from recsys_batch.nn.encoded import Encoded, Window
-from recsys_batch.nn.failures import describe, is_isolatable, is_out_of_memory, let_go
-from recsys_batch.nn.flops import measure_gemm_rate
-from recsys_batch.nn.models import resolve_model
-from recsys_batch.nn.pooling import pool
-from recsys_batch.nn.process import tune_process
-from recsys_batch.nn.prompts import Kind
-from recsys_batch.nn.settings import EncoderSettings
-from recsys_batch.nn.stats import EncoderStats
+from recsys_batch.nn.backbones.flops import measure_gemm_rate
+from recsys_batch.nn.backbones.load import Backbone, load_backbone
+from recsys_batch.nn.encoder.agreement import Agreement, measure_agreement
+from recsys_batch.nn.encoder.batching import Batch, halve, length_ladder, plan_batches
+from recsys_batch.nn.encoder.budget import choose_budget, name_device
+from recsys_batch.nn.encoder.ceilings import CeilingFile
+from recsys_batch.nn.encoder.encoded import Encoded, Window
+from recsys_batch.nn.encoder.failures import describe, is_isolatable, is_out_of_memory, let_go
+from recsys_batch.nn.encoder.pooling import pool
+from recsys_batch.nn.encoder.process import tune_process
+from recsys_batch.nn.encoder.prompts import Kind
+from recsys_batch.nn.encoder.settings import EncoderSettings
+from recsys_batch.nn.encoder.stats import EncoderStats
+from recsys_batch.nn.encoder.tokenizing import Tokenizer
+from recsys_batch.nn.files.dtypes import DTYPES
+from recsys_batch.nn.files.find import resolve_model
 from recsys_batch.nn.threads import side_by_side
-from recsys_batch.nn.tokenizing import Tokenizer
 
 __all__ = ["Encoded", "Encoder", "EncoderSettings", "EncoderStats"]
 

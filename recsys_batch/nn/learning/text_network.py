@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.nn.backbone import load_transformer
-from recsys_batch.nn.model_files import check_model_files
-from recsys_batch.nn.pooling import PoolingName, read_pooling
-from recsys_batch.nn.quiet_loading import quiet_transformers
-from recsys_batch.nn.tokenizing import Tokenizer
+from recsys_batch.nn.backbones.load import load_transformer
+from recsys_batch.nn.encoder.pooling import PoolingName, read_pooling
+from recsys_batch.nn.encoder.tokenizing import Tokenizer
+from recsys_batch.nn.files.check import check_model_files
+from recsys_batch.nn.files.quiet_loading import quiet_transformers
 
 _TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "added_tokens.json"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from recsys_batch.nn.model_files import read_json
+from recsys_batch.nn.files.check import read_json
 
 Kind = Literal["query", "document"]
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.nn.sample_texts import sample_texts
-from recsys_batch.nn.settings import EncoderSettings
+from recsys_batch.nn.encoder.sample_texts import sample_texts
+from recsys_batch.nn.encoder.settings import EncoderSettings
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 """From texts to their vectors (N, D), NaN for a text that has none."""

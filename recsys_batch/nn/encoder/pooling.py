@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.nn.attention import to_device
-from recsys_batch.nn.model_files import read_json
+from recsys_batch.nn.backbones.attention import to_device
+from recsys_batch.nn.files.check import read_json
 
 PoolingName = Literal["mean", "cls", "last"]
 

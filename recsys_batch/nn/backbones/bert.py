@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recsys_batch.nn.attention import (
+from recsys_batch.nn.backbones.attention import (
     Attend,
     attend_by_length,
     attend_in_grid,
@@ -21,8 +21,8 @@ from recsys_batch.nn.attention import (
     has_varlen,
     to_device,
 )
-from recsys_batch.nn.flops import count_attention_flops
-from recsys_batch.nn.linear import FixedLinear, round_rows
+from recsys_batch.nn.backbones.flops import count_attention_flops
+from recsys_batch.nn.backbones.linear import FixedLinear, round_rows
 
 _PREFIXES = {"bert": "bert.", "roberta": "roberta.", "xlm-roberta": "roberta."}
 

@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from recsys_batch.nn.linear import FixedLinear
+from recsys_batch.nn.backbones.linear import FixedLinear
 from recsys_batch.nn.threads import side_by_side
 
 _ROWS = {"cpu": 2048, "cuda": 16384}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.nn.model_files import read_json
+from recsys_batch.nn.files.check import read_json
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"

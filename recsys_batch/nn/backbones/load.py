@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.nn import bert
-from recsys_batch.nn.attention import to_device
-from recsys_batch.nn.flops import count_attention_flops
-from recsys_batch.nn.model_files import check_model_files, read_json, weight_files
-from recsys_batch.nn.quiet_loading import quiet_transformers
+from recsys_batch.nn.backbones import bert
+from recsys_batch.nn.backbones.attention import to_device
+from recsys_batch.nn.backbones.flops import count_attention_flops
+from recsys_batch.nn.files.check import check_model_files, read_json, weight_files
+from recsys_batch.nn.files.quiet_loading import quiet_transformers
 
 ENCODER_HALVES = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
@@ -132,7 +132,7 @@ def load_backbone(path: Path, device: str, dtype: torch.dtype, backend: str = "t
     """
     check_model_files(path)
     if backend in ("openvino", "openvino_int8"):
-        from recsys_batch.nn.openvino_backbone import OpenVinoTransformer
+        from recsys_batch.nn.backbones.openvino import OpenVinoTransformer
 
         return OpenVinoTransformer(path, device, dtype, int8=backend == "openvino_int8")
     if backend != "torch":

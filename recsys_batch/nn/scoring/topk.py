@@ -14,8 +14,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from recsys_batch.nn.linear import FixedLinear
-from recsys_batch.nn.seen import SeenItems, SeenLookup
+from recsys_batch.nn.backbones.linear import FixedLinear
+from recsys_batch.nn.scoring.seen import SeenItems, SeenLookup
 from recsys_batch.nn.threads import side_by_side
 
 _EMPTY_KEY = -(2**63)

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from recsys_batch.nn.dtypes import resolve_dtype
-from recsys_batch.nn.model_files import fingerprint_model
-from recsys_batch.nn.pooling import PoolingName, read_pooling
-from recsys_batch.nn.prompts import Kind, read_prompt
+from recsys_batch.nn.encoder.pooling import PoolingName, read_pooling
+from recsys_batch.nn.encoder.prompts import Kind, read_prompt
+from recsys_batch.nn.files.check import fingerprint_model
+from recsys_batch.nn.files.dtypes import resolve_dtype
 
 _FINGERPRINT_VERSION = "encoder-2"
 # They change how much is run at once or where, or are checks, never a vector; the model counts by its bytes, not by its

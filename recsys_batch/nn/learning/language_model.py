@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from recsys_batch.contracts.errors import ConfigError, ModelFilesError
-from recsys_batch.nn.backbone import ENCODER_HALVES
-from recsys_batch.nn.model_files import check_model_files, read_json
-from recsys_batch.nn.pooling import PoolingName, read_pooling
-from recsys_batch.nn.quiet_loading import quiet_transformers
-from recsys_batch.nn.text_network import TextNetwork
+from recsys_batch.nn.backbones.load import ENCODER_HALVES
+from recsys_batch.nn.encoder.pooling import PoolingName, read_pooling
+from recsys_batch.nn.files.check import check_model_files, read_json
+from recsys_batch.nn.files.quiet_loading import quiet_transformers
+from recsys_batch.nn.learning.text_network import TextNetwork
 
 LanguageKind = Literal["masked", "causal", "denoising"]
 _CLASSES: dict[LanguageKind, str] = {

@@ -7,7 +7,7 @@ import importlib.util
 from pathlib import Path
 
 from recsys_batch.contracts.errors import ModelNotFoundError
-from recsys_batch.nn.model_files import check_model_files, fingerprint_model
+from recsys_batch.nn.files.check import check_model_files, fingerprint_model
 
 __all__ = ["check_model_files", "fingerprint_model", "resolve_model"]
 

@@ -1,0 +1,4 @@
+"""From vectors to ranked items: exact top-k, masks of seen items, rankers, sequence models.
+
+Knows no text.
+"""
