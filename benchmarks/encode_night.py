@@ -25,11 +25,11 @@ from recsys_batch.contracts.config import Config  # noqa: E402
 from recsys_batch.contracts.identity import new_run_id  # noqa: E402
 from recsys_batch.night.context import Run  # noqa: E402
 from recsys_batch.night.encode import encode  # noqa: E402
-from recsys_batch.night.models import find_encoder  # noqa: E402
 from recsys_batch.report.progress import read_progress  # noqa: E402
 from recsys_batch.report.summary import RunSummary  # noqa: E402
 from recsys_batch.spark.lake.tables import Lake  # noqa: E402
 from recsys_batch.spark.session import get_session  # noqa: E402
+from recsys_batch.training.registry.find import find_encoder  # noqa: E402
 
 ITEM_DDL = "item_id STRING, title STRING, price DOUBLE, text STRING, ds DATE"
 

@@ -4,7 +4,7 @@ from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.report.model_version import print_model_version
 from recsys_batch.report.progress import open_console
-from recsys_batch.training.compress_shop import compress_config
+from recsys_batch.training.compress.shop import compress_config
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from recsys_batch.night.tune import prepare_search, search
 from recsys_batch.report.progress import open_console
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import get_session
-from recsys_batch.training.tune_summary import as_options, print_search
+from recsys_batch.training.tune.summary import as_options, print_search
 
 
 def main() -> None:

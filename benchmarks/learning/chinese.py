@@ -23,8 +23,8 @@ from benchmarks.learning.chinese_search import search  # noqa: E402
 from benchmarks.learning.chinese_tagging import tag  # noqa: E402
 from recsys_batch.contracts.pretrain_config import Architecture, Pretrain, PretrainTokenizer  # noqa: E402
 from recsys_batch.contracts.training_config import Loop, Optimizer  # noqa: E402
-from recsys_batch.training.examples import TaggedTexts  # noqa: E402
-from recsys_batch.training.pretrain import pretrain  # noqa: E402
+from recsys_batch.training.examples.columns import TaggedTexts  # noqa: E402
+from recsys_batch.training.pretrain.run import pretrain  # noqa: E402
 
 MAX_TOKENS = 64
 STEPS = ["pretrain", "tagging", "tagging_as_published", "search"]

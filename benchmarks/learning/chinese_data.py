@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from recsys_batch.rules.text import clean_text
-from recsys_batch.training.corpus import Corpus, read_texts
-from recsys_batch.training.examples import TaggedTexts
-from recsys_batch.training.negatives import Pairs
-from recsys_batch.training.words import WordSplitter
+from recsys_batch.training.examples.columns import TaggedTexts
+from recsys_batch.training.examples.negatives import Pairs
+from recsys_batch.training.pretrain.corpus import Corpus, read_texts
+from recsys_batch.training.pretrain.words import WordSplitter
 
 TEST_QUERY = "华为手机"
 PHONE_CATEGORY = "华为手机"

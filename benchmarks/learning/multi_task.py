@@ -32,10 +32,10 @@ from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.files.find import resolve_model
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.rules.label_metrics import accuracy, auc, rmse
-from recsys_batch.training.example_files import ExampleFiles
-from recsys_batch.training.examples import Clicks, LabeledTexts, RatedTexts, index_labels
-from recsys_batch.training.loop import train
-from recsys_batch.training.task import Task
+from recsys_batch.training.examples.columns import Clicks, LabeledTexts, RatedTexts, index_labels
+from recsys_batch.training.examples.files import ExampleFiles
+from recsys_batch.training.loop.run import train
+from recsys_batch.training.loop.task import Task
 from recsys_batch.training.tasks.anchor import anchor_to_start
 from recsys_batch.training.tasks.classification import ClassificationTask
 from recsys_batch.training.tasks.click_ranking import ClickRankingTask

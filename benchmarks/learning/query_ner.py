@@ -23,9 +23,9 @@ from recsys_batch.nn.files.find import resolve_model
 from recsys_batch.nn.learning.heads import save_head
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.rules.span_metrics import macro_f1, micro_scores, score_spans
-from recsys_batch.training.examples import TaggedTexts
-from recsys_batch.training.loop import train
-from recsys_batch.training.lora import add_adapter, merge_adapter, trained_share
+from recsys_batch.training.examples.columns import TaggedTexts
+from recsys_batch.training.loop.run import train
+from recsys_batch.training.shop.adapters import add_adapter, merge_adapter, trained_share
 from recsys_batch.training.tasks.tagging import TaggingTask
 
 ROOT = Path(__file__).resolve().parents[2]

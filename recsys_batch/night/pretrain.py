@@ -7,9 +7,9 @@ from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.example_schemas import examples_folder
 from recsys_batch.contracts.model_version import ModelVersion
-from recsys_batch.night.models import find_model, open_registry
-from recsys_batch.training.example_files import ExampleFiles
-from recsys_batch.training.pretrain_shop import pretrain_shop
+from recsys_batch.training.examples.files import ExampleFiles
+from recsys_batch.training.pretrain.shop import pretrain_shop
+from recsys_batch.training.registry.find import find_model, open_registry
 from recsys_batch.training.shop.run import pick_device
 
 

@@ -10,7 +10,7 @@ from recsys_batch.night.retrieve import LIST_KINDS, index_folder, list_tables
 from recsys_batch.report.progress import read_progress, watch
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.publish.release import count_staged, stage
-from recsys_batch.training.registry import name_of_folder
+from recsys_batch.training.registry.versions import name_of_folder
 from recsys_batch.workers.rank import RankCandidates
 from recsys_batch.workers.rerank import RerankCandidates
 

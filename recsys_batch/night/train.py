@@ -15,14 +15,14 @@ from recsys_batch.contracts.datasets import DatasetManifest
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.models_config import ANCHOR_ALONE, Training
 from recsys_batch.contracts.task_config import Anchor, Tagging
-from recsys_batch.night.models import encoder_settings, find_model, open_registry
 from recsys_batch.spark.datasets.export import export_examples
 from recsys_batch.spark.distribute import run_distributed
 from recsys_batch.spark.lake.manifests import read_manifest
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import is_local
-from recsys_batch.training.example_files import ExampleFiles
-from recsys_batch.training.registry import Registry
+from recsys_batch.training.examples.files import ExampleFiles
+from recsys_batch.training.registry.find import encoder_settings, find_model, open_registry
+from recsys_batch.training.registry.versions import Registry
 from recsys_batch.training.shop.curves import OpenCurves, curves_folder
 from recsys_batch.training.shop.job import Outcome, TrainingJob, version_examples
 from recsys_batch.training.shop.release import promote_run, register_run

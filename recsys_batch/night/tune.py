@@ -8,12 +8,12 @@ from pathlib import Path
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.tune_config import Tune
-from recsys_batch.night.models import open_registry
 from recsys_batch.night.train import prepare_job
 from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.training.registry.find import open_registry
 from recsys_batch.training.shop.job import TrainingJob
-from recsys_batch.training.tune import TuneResult
-from recsys_batch.training.tune_shop import search_folder, searched_block, tune_shop
+from recsys_batch.training.tune.search import TuneResult
+from recsys_batch.training.tune.shop import search_folder, searched_block, tune_shop
 
 log = logging.getLogger("recsys_batch.night")
 

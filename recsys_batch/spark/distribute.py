@@ -1,7 +1,7 @@
 """Runs a training function in several processes that Spark places: on this machine, or one or more an executor.
 
 Knows nothing of torch or of what is trained: the function comes from above, and joins its group of processes itself
-(`recsys_batch.training.distributed.join_group`).
+(`recsys_batch.training.loop.distributed.join_group`).
 """
 
 from collections.abc import Callable, Sequence

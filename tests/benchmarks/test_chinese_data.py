@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.learning.chinese_data import Goods, load_titles, make_pairs
-from recsys_batch.training.words import WordSplitter
+from recsys_batch.training.pretrain.words import WordSplitter
 
 TEXTS = [
     "华为 p30 手机 黑色",

@@ -12,12 +12,12 @@ from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.model_version import ModelVersionNotFoundError
 from recsys_batch.contracts.task_config import Anchor
 from recsys_batch.night.datasets import make_datasets
-from recsys_batch.night.models import find_encoder, open_registry
 from recsys_batch.night.train import TrainOptions, train_models
 from recsys_batch.pipeline import NightOptions, run_night
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.lake.tables import Lake
-from recsys_batch.training.preflight import EmptyTaskError
+from recsys_batch.training.loop.preflight import EmptyTaskError
+from recsys_batch.training.registry.find import find_encoder, open_registry
 from tests.e2e.conftest import DS, small_config
 from tests.training.tiny_model import write_tiny_model
 

@@ -8,8 +8,8 @@ from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.errors import ConfigError, ModelFilesError, ModelNotFoundError
 from recsys_batch.contracts.load import load_config
 from recsys_batch.contracts.model_version import ModelVersion, ModelVersionNotFoundError, ModelVersionSpoiledError
-from recsys_batch.night.models import find_encoder, find_model, open_registry
-from recsys_batch.training.registry import Registry
+from recsys_batch.training.registry.find import find_encoder, find_model, open_registry
+from recsys_batch.training.registry.versions import Registry
 from tests.training.tiny_model import write_tiny_model
 
 ROOT = Path(__file__).parent.parent.parent

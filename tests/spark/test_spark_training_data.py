@@ -15,7 +15,7 @@ from recsys_batch.spark.datasets.export import (
     session_examples,
 )
 from recsys_batch.spark.lake.manifests import write_manifest
-from recsys_batch.training.example_files import ExampleFiles
+from recsys_batch.training.examples.files import ExampleFiles
 
 DS = date(2026, 6, 30)
 ITEMS = {

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from recsys_batch.contracts.label_requests import LABEL_REQUESTS_SCHEMA
 from recsys_batch.contracts.semi_supervised_config import ActiveLearning
-from recsys_batch.training.active_learning import Pool, choose_to_label, tags_to_pool_columns, uncertainty
-from recsys_batch.training.examples import ExamplesMismatchError
+from recsys_batch.training.examples.columns import ExamplesMismatchError
+from recsys_batch.training.labeling.active_learning import Pool, choose_to_label, tags_to_pool_columns, uncertainty
 
 
 def make_pool(probabilities: list[list[float]], vectors: list[list[float]], ids: list[str] | None = None) -> Pool:

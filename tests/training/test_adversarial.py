@@ -4,7 +4,7 @@ from torch import nn
 
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.training_config import Adversarial
-from recsys_batch.training.adversarial import add_adversarial_gradients, find_word_embeddings
+from recsys_batch.training.loop.adversarial import add_adversarial_gradients, find_word_embeddings
 from tests.training.tiny import WordTask, line
 
 

@@ -10,8 +10,8 @@ import torch
 
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.scoring.ranker import CandidateLists, CandidateRanker, FeatureScale
-from recsys_batch.training.examples import ExamplesMismatchError, LabelOutOfRangeError
-from recsys_batch.training.loop import train
+from recsys_batch.training.examples.columns import ExamplesMismatchError, LabelOutOfRangeError
+from recsys_batch.training.loop.run import train
 from recsys_batch.training.tasks.candidate_ranking import CandidateRankingTask, RankedCandidates
 
 MASK = torch.tensor([[True, True, True], [True, True, False], [True, True, True]])

@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.training.checkpoints import (
+from recsys_batch.training.loop.checkpoints import (
     Checkpoint,
     CheckpointFilesError,
     hash_tensors,

@@ -28,13 +28,13 @@ from recsys_batch.contracts.model_version import ModelVersionNotFoundError
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.files.check import fingerprint_model
-from recsys_batch.training.compress import TooFewTextsError, compress
-from recsys_batch.training.compress_shop import NoHeldOutQueriesError, compress_shop
-from recsys_batch.training.compression_result import CompressedModel, Compression, measure_models
-from recsys_batch.training.example_files import ExampleFiles
-from recsys_batch.training.registry import Registry
-from recsys_batch.training.speeds import Speed, compare_speeds
-from recsys_batch.training.teacher_vectors import Corpus
+from recsys_batch.training.compress.result import CompressedModel, Compression, measure_models
+from recsys_batch.training.compress.run import TooFewTextsError, compress
+from recsys_batch.training.compress.shop import NoHeldOutQueriesError, compress_shop
+from recsys_batch.training.compress.speeds import Speed, compare_speeds
+from recsys_batch.training.compress.teacher_vectors import Corpus
+from recsys_batch.training.examples.files import ExampleFiles
+from recsys_batch.training.registry.versions import Registry
 
 COLORS, THINGS = ("red", "blue", "good", "bad"), ("shoes", "mug", "cup", "running shoes", "手机", "手机壳")
 CORPUS = Corpus([f"{color} {thing}" for color in COLORS for thing in THINGS], ["mug", "cup", "shoes", "华为"])

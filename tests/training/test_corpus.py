@@ -10,8 +10,8 @@ import pytest
 
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
 from recsys_batch.contracts.example_schemas import ExampleTables
-from recsys_batch.training.corpus import Corpus, EmptyCorpusError, read_texts, texts_of_examples
-from recsys_batch.training.example_files import ExampleFiles
+from recsys_batch.training.examples.files import ExampleFiles
+from recsys_batch.training.pretrain.corpus import Corpus, EmptyCorpusError, read_texts, texts_of_examples
 from tests.training.small_corpus import shop_texts
 
 TEXTS = shop_texts(400)

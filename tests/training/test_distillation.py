@@ -12,12 +12,12 @@ from recsys_batch.contracts.compress_config import Distillation, StudentShape
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.nn.student import make_student
-from recsys_batch.training.embedding import embed_texts
-from recsys_batch.training.examples import ExamplesMismatchError
-from recsys_batch.training.loop import train
+from recsys_batch.training.compress.student import make_student
+from recsys_batch.training.compress.teacher_vectors import Corpus, teacher_vectors
+from recsys_batch.training.examples.columns import ExamplesMismatchError
+from recsys_batch.training.examples.embedding import embed_texts
+from recsys_batch.training.loop.run import train
 from recsys_batch.training.tasks.distillation import DistillationTask, TaughtTexts, compare_orders
-from recsys_batch.training.teacher_vectors import Corpus, teacher_vectors
 
 Networks = Callable[..., TextNetwork]
 TEXTS = ["red shoes", "blue running shoes", "red mug", "good blue mug", "red cup", "华为手机", "手机壳", "bad cup"]

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.training.checkpoints import read_latest
-from recsys_batch.training.distributed import (
+from recsys_batch.training.loop.checkpoints import read_latest
+from recsys_batch.training.loop.distributed import (
     first_gathered_row,
     gather_with_gradients,
     join_group,
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 CHECK_HELPERS = """
 import torch
-from recsys_batch.training.distributed import *
+from recsys_batch.training.loop.distributed import *
 with join_group() as device:
     me = rank()
     # Rank 0 has two rows, rank 1 one; each computes the loss of its own rows against all three.

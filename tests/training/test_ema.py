@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from recsys_batch.training.ema import MovingAverage
+from recsys_batch.training.loop.ema import MovingAverage
 
 
 def test_average_follows_the_formula() -> None:

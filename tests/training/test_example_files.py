@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_batch.contracts.example_schemas import ExampleTables
-from recsys_batch.training.example_files import ExampleFiles, ExamplesNotFoundError
-from recsys_batch.training.examples import LabelOutOfRangeError
+from recsys_batch.training.examples.columns import LabelOutOfRangeError
+from recsys_batch.training.examples.files import ExampleFiles, ExamplesNotFoundError
 
 ROWS = {
     (ExampleTables.ITEMS, "train"): [

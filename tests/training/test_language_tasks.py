@@ -13,14 +13,14 @@ from recsys_batch.contracts.errors import ModelFilesError
 from recsys_batch.contracts.pretrain_config import Architecture
 from recsys_batch.nn.learning.language_model import LanguageKind, LanguageModel
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.new_model import new_model
-from recsys_batch.training.task import trainable_parameters
-from recsys_batch.training.tasks.causal_language import CausalLanguageTask
-from recsys_batch.training.tasks.masked_language import MaskedLanguageTask
-from recsys_batch.training.tasks.simcse import SimCseTask
-from recsys_batch.training.tasks.span_denoising import SpanDenoisingTask
-from recsys_batch.training.tokenizers import load_tokenizer, sentinel, train_unigram, train_wordpiece
-from recsys_batch.training.words import WordSplitter
+from recsys_batch.training.loop.task import trainable_parameters
+from recsys_batch.training.pretrain.causal_language import CausalLanguageTask
+from recsys_batch.training.pretrain.masked_language import MaskedLanguageTask
+from recsys_batch.training.pretrain.new_model import new_model
+from recsys_batch.training.pretrain.simcse import SimCseTask
+from recsys_batch.training.pretrain.span_denoising import SpanDenoisingTask
+from recsys_batch.training.pretrain.tokenizers import load_tokenizer, sentinel, train_unigram, train_wordpiece
+from recsys_batch.training.pretrain.words import WordSplitter
 from tests.training.small_corpus import shop_texts
 
 TEXTS = shop_texts(60)

@@ -9,12 +9,12 @@ from torch import nn
 
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.training_config import Adversarial, Loop, Optimizer
-from recsys_batch.training.ema import MovingAverage
-from recsys_batch.training.loop import train
-from recsys_batch.training.optimizers import schedule_factor
-from recsys_batch.training.preflight import EmptyTaskError
-from recsys_batch.training.run_state import copy_weights
-from recsys_batch.training.steps import NonFiniteLossError
+from recsys_batch.training.loop.ema import MovingAverage
+from recsys_batch.training.loop.optimizers import schedule_factor
+from recsys_batch.training.loop.preflight import EmptyTaskError
+from recsys_batch.training.loop.run import train
+from recsys_batch.training.loop.run_state import copy_weights
+from recsys_batch.training.loop.steps import NonFiniteLossError
 from tests.training.tiny import LineTask, PairTask, WordTask, deep_line, line, several_settings, several_tasks
 
 
@@ -82,7 +82,7 @@ def test_objective_of_r_drop_and_learned_weights(tmp_path: Path) -> None:
     result = train([task], Loop(epochs=1, batch_size=24, r_drop=0.7, learn_task_weights=True), tmp_path)
     reference = LineTask(deep_line(dropout=0.5))
     reference.module.train()
-    from recsys_batch.training.sampling import derive_seed
+    from recsys_batch.training.loop.sampling import derive_seed
 
     order = np.random.default_rng(derive_seed(0, "order", "line", 0)).permutation(24)
     torch.manual_seed(derive_seed(0, "forward", 0, 0, 0))
@@ -101,8 +101,8 @@ def test_learned_task_weights_settle_where_theory_says(tmp_path: Path) -> None:
         def loss(self, outputs, batch):
             return 0.0 * outputs.sum() + 3.0 * len(outputs)
 
-    from recsys_batch.training.sampling import Sampler
-    from recsys_batch.training.steps import Learner
+    from recsys_batch.training.loop.sampling import Sampler
+    from recsys_batch.training.loop.steps import Learner
 
     task = Fixed(line())
     optimizer = Optimizer(head_learning_rate=0.05, clip_norm=0.0, schedule="constant")

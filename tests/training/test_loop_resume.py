@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.training_config import Adversarial, Loop
-from recsys_batch.training.checkpoints import CheckpointFilesError, read_latest
-from recsys_batch.training.loop import train
+from recsys_batch.training.loop.checkpoints import CheckpointFilesError, read_latest
+from recsys_batch.training.loop.run import train
 from tests.training.tiny import LineTask, WordTask, deep_line, line, several_settings, several_tasks, train_long
 
 ROOT = Path(__file__).parent.parent.parent

@@ -12,9 +12,9 @@ from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.examples import LabeledTexts
-from recsys_batch.training.loop import train
-from recsys_batch.training.lora import add_adapter, merge_adapter, trained_share
+from recsys_batch.training.examples.columns import LabeledTexts
+from recsys_batch.training.loop.run import train
+from recsys_batch.training.shop.adapters import add_adapter, merge_adapter, trained_share
 from recsys_batch.training.tasks.classification import ClassificationTask
 
 Networks = Callable[..., TextNetwork]

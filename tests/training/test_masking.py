@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_batch.training.masking import choose_spans, choose_words, cut_spans, hide
+from recsys_batch.training.pretrain.masking import choose_spans, choose_words, cut_spans, hide
 
 SENTINELS = np.arange(900, 1000)
 EOS = 1
@@ -89,7 +89,7 @@ def put_back(inputs: list[int], targets: list[int]) -> list[int]:
 
 def test_spans_by_hand() -> None:
     # The example of the T5 paper, tokens for words: for inviting, last cut out of "thank you for inviting me ...".
-    from recsys_batch.training.masking import Spans
+    from recsys_batch.training.pretrain.masking import Spans
 
     ids_L = np.array([10, 11, 12, 13, 14, 15, 16, 17, 18, 19])
     inputs, targets = cut_spans(ids_L, Spans(np.array([2, 8]), np.array([2, 1])), SENTINELS, EOS)

@@ -11,9 +11,9 @@ from recsys_batch.contracts.compress_config import Distillation, MatryoshkaSetti
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.embedding import embed_texts
-from recsys_batch.training.loop import train
-from recsys_batch.training.negatives import Pairs
+from recsys_batch.training.examples.embedding import embed_texts
+from recsys_batch.training.examples.negatives import Pairs
+from recsys_batch.training.loop.run import train
 from recsys_batch.training.tasks.distillation import DistillationTask, TaughtTexts
 from recsys_batch.training.tasks.graded_retrieval import GradedRetrievalTask, GradedSettings
 from recsys_batch.training.tasks.matryoshka import MatryoshkaTask

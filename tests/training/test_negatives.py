@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_batch.contracts.task_config import NegativeSettings
-from recsys_batch.training.negatives import Negatives, Pairs, mine_hard_negatives
+from recsys_batch.training.examples.negatives import Negatives, Pairs, mine_hard_negatives
 
 
 def unit(rows: int, seed: int, width: int = 6) -> torch.Tensor:

@@ -14,8 +14,8 @@ from recsys_batch.nn.encoder.pooling import read_pooling
 from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.nn.learning.language_model import LanguageKind, LanguageModel
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.new_model import new_model
-from recsys_batch.training.tokenizers import train_unigram, train_wordpiece
+from recsys_batch.training.pretrain.new_model import new_model
+from recsys_batch.training.pretrain.tokenizers import train_unigram, train_wordpiece
 from tests.training.small_corpus import shop_texts
 
 KINDS: list[tuple[str, LanguageKind]] = [("bert", "masked"), ("gpt", "causal"), ("t5", "denoising")]

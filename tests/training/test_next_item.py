@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.scoring.sequence_model import ItemTable, SequenceModel, SequenceShape
-from recsys_batch.training.examples import ExamplesMismatchError
-from recsys_batch.training.loop import train
+from recsys_batch.training.examples.columns import ExamplesMismatchError
+from recsys_batch.training.loop.run import train
 from recsys_batch.training.tasks.next_item import NextItemInputs, NextItemTask, Sequences, cases_of
 
 NUM_ITEMS, WIDTH = 8, 5

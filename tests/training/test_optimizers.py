@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from recsys_batch.contracts.training_config import Optimizer
-from recsys_batch.training.optimizers import depth_factors, make_optimizer, schedule_factor, set_rates
+from recsys_batch.training.loop.optimizers import depth_factors, make_optimizer, schedule_factor, set_rates
 
 BERT = BertConfig(
     vocab_size=10, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8, num_labels=4

@@ -14,11 +14,11 @@ from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training import pretrain as module
-from recsys_batch.training.corpus import Corpus, EmptyCorpusError
-from recsys_batch.training.examples import LabeledTexts
-from recsys_batch.training.pretrain import VocabularyTooLargeError, pretrain
-from recsys_batch.training.task import Task
+from recsys_batch.training.examples.columns import LabeledTexts
+from recsys_batch.training.loop.task import Task
+from recsys_batch.training.pretrain import run as module
+from recsys_batch.training.pretrain.corpus import Corpus, EmptyCorpusError
+from recsys_batch.training.pretrain.run import VocabularyTooLargeError, pretrain
 from recsys_batch.training.tasks.classification import ClassificationTask
 from tests.training.small_corpus import shop_texts
 

@@ -14,18 +14,18 @@ from recsys_batch.contracts.model_version import ModelVersion, ModelVersionNotFo
 from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.pretrain_config import ShopPretrain
 from recsys_batch.contracts.tracking_config import Tracking
-from recsys_batch.night.models import find_model
 from recsys_batch.night.pretrain import pretrain_config
 from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.report.training import print_pretraining
-from recsys_batch.training.corpus import EmptyCorpusError
-from recsys_batch.training.example_files import ExampleFiles, ExamplesNotFoundError
-from recsys_batch.training.pretrain_shop import pretrain_shop
-from recsys_batch.training.registry import Registry
+from recsys_batch.training.examples.files import ExampleFiles, ExamplesNotFoundError
+from recsys_batch.training.loop.steps import Learner
+from recsys_batch.training.pretrain.corpus import EmptyCorpusError
+from recsys_batch.training.pretrain.shop import pretrain_shop
+from recsys_batch.training.registry.find import find_model
+from recsys_batch.training.registry.versions import Registry
 from recsys_batch.training.shop.job import TrainingJob
 from recsys_batch.training.shop.release import register_run
 from recsys_batch.training.shop.run import run_training
-from recsys_batch.training.steps import Learner
 from tests.training.shop_examples import ITEMS, KINDS, TEST_ITEMS, write_examples
 from tests.training.small_corpus import shop_texts
 

@@ -12,9 +12,9 @@ from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.backbones.bert import PackedBert
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.embedding import embed_texts
-from recsys_batch.training.loop import train
-from recsys_batch.training.pruning import PruningError, head_masks, holding, prune, prune_neurons, weight_masks
+from recsys_batch.training.compress.pruning import PruningError, head_masks, holding, prune, prune_neurons, weight_masks
+from recsys_batch.training.examples.embedding import embed_texts
+from recsys_batch.training.loop.run import train
 from recsys_batch.training.tasks.distillation import DistillationTask, TaughtTexts
 
 Networks = Callable[..., TextNetwork]

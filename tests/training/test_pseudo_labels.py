@@ -12,14 +12,14 @@ from torch.nn import functional
 
 from recsys_batch.contracts.semi_supervised_config import PseudoLabeling
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.examples import (
+from recsys_batch.training.examples.columns import (
     Clicks,
     ExamplesMismatchError,
     LabeledTexts,
     LabelOutOfRangeError,
     TaggedTexts,
 )
-from recsys_batch.training.pseudo_labels import (
+from recsys_batch.training.labeling.pseudo_labels import (
     join_clicks,
     join_tags,
     join_texts,

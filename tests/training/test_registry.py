@@ -13,7 +13,7 @@ from recsys_batch.contracts.model_version import (
     ModelVersionNotFoundError,
     ModelVersionSpoiledError,
 )
-from recsys_batch.training.registry import Registry, align, name_of_folder
+from recsys_batch.training.registry.versions import Registry, align, name_of_folder
 
 
 def manifest(seed: int = 0, name: str = "encoder") -> ModelVersion:

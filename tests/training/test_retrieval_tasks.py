@@ -11,13 +11,13 @@ from recsys_batch.contracts.task_config import NegativeSettings
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.nn.scoring.seen import SeenItems
-from recsys_batch.training.embedding import embed_texts
-from recsys_batch.training.loop import train
-from recsys_batch.training.negatives import Negatives, Pairs
+from recsys_batch.training.examples.embedding import embed_texts
+from recsys_batch.training.examples.negatives import Negatives, Pairs
+from recsys_batch.training.examples.text_sets import embed_by_length
+from recsys_batch.training.loop.run import train
 from recsys_batch.training.tasks.graded_retrieval import GradedRetrievalTask, GradedSettings
 from recsys_batch.training.tasks.query_document import HeldOut
 from recsys_batch.training.tasks.retrieval import RetrievalTask, pairs_from_sessions
-from recsys_batch.training.text_sets import embed_by_length
 
 Networks = Callable[..., TextNetwork]
 DOCUMENTS = ["red shoes", "blue shoes", "red mug", "blue mug", "red cup", "blue cup", "good mug", "华为手机", "手机壳"]

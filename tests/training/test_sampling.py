@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.training.sampling import Sampler, StepPlan, derive_seed
+from recsys_batch.training.loop.sampling import Sampler, StepPlan, derive_seed
 
 
 def deal_all(sampler: Sampler) -> list[StepPlan]:

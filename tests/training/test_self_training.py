@@ -9,10 +9,10 @@ import pytest
 from recsys_batch.contracts.semi_supervised_config import PseudoLabeling
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.examples import LabeledTexts
-from recsys_batch.training.loop import train
-from recsys_batch.training.pseudo_labels import join_texts, label_texts
-from recsys_batch.training.self_training import best_round, outside_of, self_train
+from recsys_batch.training.examples.columns import LabeledTexts
+from recsys_batch.training.labeling.pseudo_labels import join_texts, label_texts
+from recsys_batch.training.labeling.self_training import best_round, outside_of, self_train
+from recsys_batch.training.loop.run import train
 from recsys_batch.training.tasks.classification import ClassificationTask
 
 Networks = Callable[..., TextNetwork]

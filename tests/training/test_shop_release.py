@@ -10,7 +10,7 @@ from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.example_schemas import ExampleTables
 from recsys_batch.contracts.models_config import Training
 from recsys_batch.nn.files.check import fingerprint_model
-from recsys_batch.training.registry import Registry
+from recsys_batch.training.registry.versions import Registry
 from recsys_batch.training.shop.job import TrainingJob
 from recsys_batch.training.shop.release import Verdict, promote_run, register_run
 from recsys_batch.training.shop.run import run_training

@@ -22,10 +22,10 @@ from recsys_batch.contracts.tracking_config import Tracking
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.learning.heads import load_head
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.embedding import embed_texts
-from recsys_batch.training.example_files import ExampleFiles
-from recsys_batch.training.examples import LabelOutOfRangeError
-from recsys_batch.training.preflight import EmptyTaskError
+from recsys_batch.training.examples.columns import LabelOutOfRangeError
+from recsys_batch.training.examples.embedding import embed_texts
+from recsys_batch.training.examples.files import ExampleFiles
+from recsys_batch.training.loop.preflight import EmptyTaskError
 from recsys_batch.training.shop.base import Shared, name_cases
 from recsys_batch.training.shop.curves import OpenCurves, curves_folder
 from recsys_batch.training.shop.job import TrainingJob, open_task, read_cases, read_outcome, version_examples
@@ -130,7 +130,7 @@ def test_a_model_without_the_head_cannot_be_compared(job: TrainingJob) -> None:
 def test_an_interrupted_run_ends_as_one_that_was_not(
     job: TrainingJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recsys_batch.training.steps import Learner
+    from recsys_batch.training.loop.steps import Learner
 
     checkpointed = replace(job, settings=settings_of(ALL, loop={"checkpoint_every": 3}))
     whole = run_training(replace(checkpointed, runs=str(tmp_path / "whole")))
@@ -318,7 +318,7 @@ def test_an_anchor_keeps_queries_and_items_where_they_were(job: TrainingJob) -> 
 def test_an_anchored_run_that_goes_on_still_keeps_to_its_start(
     job: TrainingJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recsys_batch.training.steps import Learner
+    from recsys_batch.training.loop.steps import Learner
 
     tasks = [{"kind": "category"}, {"kind": "anchor"}]
     anchored = replace(job, settings=settings_of(tasks, loop={"checkpoint_every": 2}))

@@ -11,8 +11,8 @@ from torch.nn import functional
 from recsys_batch.nn.learning.heads import TagHead, load_head, save_head
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.nn.learning.word_tokens import WordTokenizer
-from recsys_batch.training.examples import ExamplesMismatchError, LabelOutOfRangeError, TaggedTexts
-from recsys_batch.training.task import trainable_parameters
+from recsys_batch.training.examples.columns import ExamplesMismatchError, LabelOutOfRangeError, TaggedTexts
+from recsys_batch.training.loop.task import trainable_parameters
 from recsys_batch.training.tasks.tagging import TaggingTask, tag_names
 
 ENGLISH = TaggedTexts(

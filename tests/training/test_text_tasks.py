@@ -11,9 +11,15 @@ from torch.nn import functional
 
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.examples import Clicks, ExamplesMismatchError, LabeledTexts, LabelOutOfRangeError, RatedTexts
-from recsys_batch.training.loop import train
-from recsys_batch.training.task import Task, trainable_parameters
+from recsys_batch.training.examples.columns import (
+    Clicks,
+    ExamplesMismatchError,
+    LabeledTexts,
+    LabelOutOfRangeError,
+    RatedTexts,
+)
+from recsys_batch.training.loop.run import train
+from recsys_batch.training.loop.task import Task, trainable_parameters
 from recsys_batch.training.tasks.classification import ClassificationTask
 from recsys_batch.training.tasks.click_ranking import ClickRankingTask
 from recsys_batch.training.tasks.regression import RegressionTask

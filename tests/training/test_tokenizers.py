@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.training.tokenizers import (
+from recsys_batch.training.pretrain.tokenizers import (
     VocabularyTooSmallError,
     load_tokenizer,
     save_tokenizer,

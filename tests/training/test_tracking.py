@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.tracking_config import MLflow, Tracking, WeightsAndBiases
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.training.loop import train
-from recsys_batch.training.tracking import Trackers, TrackingUnavailableError, open_tracker
+from recsys_batch.training.loop.run import train
+from recsys_batch.training.tracking.open import Trackers, TrackingUnavailableError, open_tracker
 from tests.training.tiny import LineTask, line
 
 CONFIG = {"epochs": 3, "reader": {"password": "hunter2"}, "source": "https://joe:hunter2@host/x"}

@@ -14,10 +14,10 @@ from recsys_batch.contracts.dotted import with_values
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.training_config import Adversarial, Loop, Optimizer
 from recsys_batch.contracts.tune_config import Parameter, Pruning, Tune
-from recsys_batch.training.loop import train
-from recsys_batch.training.steps import NonFiniteLossError
-from recsys_batch.training.tracking import Trackers
-from recsys_batch.training.tune import (
+from recsys_batch.training.loop.run import train
+from recsys_batch.training.loop.steps import NonFiniteLossError
+from recsys_batch.training.tracking.open import Trackers
+from recsys_batch.training.tune.search import (
     AnotherSearchRunsError,
     NoTrialFinishedError,
     TrialPrunedError,
@@ -25,7 +25,7 @@ from recsys_batch.training.tune import (
     check_space,
     tune,
 )
-from recsys_batch.training.tune_summary import print_search, rank_trials
+from recsys_batch.training.tune.summary import print_search, rank_trials
 from tests.training.tiny import LineTask, WordTask, line
 
 SPACE = {

@@ -14,11 +14,11 @@ from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.tracking_config import Tracking
 from recsys_batch.contracts.tune_config import Tune
 from recsys_batch.night.tune import search as search_config
+from recsys_batch.training.loop.steps import Learner
 from recsys_batch.training.shop.job import TrainingJob
-from recsys_batch.training.steps import Learner
-from recsys_batch.training.tune import TuneResult
-from recsys_batch.training.tune_shop import search_folder, searched_block, tune_shop
-from recsys_batch.training.tune_summary import as_options
+from recsys_batch.training.tune.search import TuneResult
+from recsys_batch.training.tune.shop import search_folder, searched_block, tune_shop
+from recsys_batch.training.tune.summary import as_options
 from tests.training.shop_examples import write_examples
 
 RATE = "loop.optimizer.learning_rate"

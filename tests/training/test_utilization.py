@@ -2,7 +2,7 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2Model
 
-from recsys_batch.training.utilization import LinearWork
+from recsys_batch.training.loop.utilization import LinearWork
 
 
 def test_work_is_counted_by_hand() -> None:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from recsys_batch.training.weighting import TaskWeights
+from recsys_batch.training.loop.weighting import TaskWeights
 
 
 def test_fixed_factors_are_1_where_not_named() -> None:

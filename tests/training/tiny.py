@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys_batch.contracts.training_config import Loop, Optimizer
-from recsys_batch.training.checkpoints import read_latest
-from recsys_batch.training.distributed import first_gathered_row, gather_with_gradients, join_group, rank
-from recsys_batch.training.loop import train
+from recsys_batch.training.loop.checkpoints import read_latest
+from recsys_batch.training.loop.distributed import first_gathered_row, gather_with_gradients, join_group, rank
+from recsys_batch.training.loop.run import train
+from recsys_batch.training.loop.task import TaskBatch
 from recsys_batch.training.shop.job import CHECKPOINTS, TrainingJob
 from recsys_batch.training.shop.run import run_training
-from recsys_batch.training.task import TaskBatch
 
 
 class LineTask:

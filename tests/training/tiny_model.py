@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from recsys_batch.training.tokenizers import save_tokenizer, train_wordpiece
+from recsys_batch.training.pretrain.tokenizers import save_tokenizer, train_wordpiece
 
 WORDS = (
     *(

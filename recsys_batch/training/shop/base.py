@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.training.example_files import ExampleFiles
-from recsys_batch.training.preflight import EmptyTaskError
-from recsys_batch.training.registry import Cases
-from recsys_batch.training.task import Task
-from recsys_batch.training.text_sets import Augment
+from recsys_batch.training.examples.files import ExampleFiles
+from recsys_batch.training.examples.text_sets import Augment
+from recsys_batch.training.loop.preflight import EmptyTaskError
+from recsys_batch.training.loop.task import Task
+from recsys_batch.training.registry.versions import Cases
 
 HEADS = "heads"
 """Folder below a model directory; one folder a task."""

@@ -10,7 +10,7 @@ from recsys_batch.contracts.task_config import ClickRanking
 from recsys_batch.nn.learning.heads import load_head, save_head
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.rules.label_metrics import auc
-from recsys_batch.training.examples import Clicks
+from recsys_batch.training.examples.columns import Clicks
 from recsys_batch.training.shop.base import HEADS, Measured, Shared, head_folder, name_cases, need_examples, pair_up
 from recsys_batch.training.tasks.click_ranking import ClickRankingTask
 

@@ -1,15 +1,14 @@
 """Where the curves of the shop's runs go: one folder a model name, so that TensorBoard shows its runs side by side."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from recsys_batch.contracts.tracking_config import Tracking
-from recsys_batch.training.loop import Tracker
+from recsys_batch.training.loop.run import Tracker
 from recsys_batch.training.shop.job import TrainingJob
-from recsys_batch.training.tracking import Trackers, open_tracker
-from recsys_batch.training.tune import TrialPrunedError, TrialTracker
+from recsys_batch.training.tracking.open import open_tracker
 
 
 def curves_folder(root: Path, model: str) -> Path:
@@ -29,28 +28,6 @@ class OpenCurves:
     def __call__(self, job: TrainingJob) -> AbstractContextManager[Tracker]:
         """Return the tracker of a job, named by its key. Raises what `tracking.open_tracker` raises."""
         return open_tracker(self.tracking, Path(self.folder), job.key, describe_job(job), resume=self.resume)
-
-
-@dataclass(frozen=True)
-class OpenTrialCurves:
-    """Opens the curves of a trial, and lets the search end it."""
-
-    tracking: Tracking
-    folder: Path
-    trial: TrialTracker
-
-    @contextmanager
-    def __call__(self, job: TrainingJob) -> Iterator[Tracker]:
-        """Give the tracker of a trial. A trial that falls behind ended as it should: its curves do not end in error."""
-        behind: TrialPrunedError | None = None
-        name = f"trial-{self.trial.number:04d}"
-        with open_tracker(self.tracking, self.folder, name, describe_job(job)) as curves:
-            try:
-                yield Trackers([curves, self.trial])
-            except TrialPrunedError as error:
-                behind = error
-        if behind is not None:
-            raise behind
 
 
 def describe_job(job: TrainingJob) -> Mapping[str, object]:

@@ -25,8 +25,8 @@ from recsys_batch.contracts.task_config import (
 from recsys_batch.nn.encoder.pooling import PoolingName
 from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.example_files import ExampleFiles
-from recsys_batch.training.registry import Cases
+from recsys_batch.training.examples.files import ExampleFiles
+from recsys_batch.training.registry.versions import Cases
 from recsys_batch.training.shop.anchor import AnchorTask
 from recsys_batch.training.shop.base import Shared, ShopTask
 from recsys_batch.training.shop.clicks import ClickTask

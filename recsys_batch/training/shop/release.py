@@ -10,8 +10,8 @@ from typing import Any
 from recsys_batch.contracts.identity import code_version
 from recsys_batch.contracts.model_version import ModelVersion
 from recsys_batch.nn.files.check import fingerprint_model
-from recsys_batch.training.promotion import ChallengerWorseError, promote
-from recsys_batch.training.registry import Cases, Registry, name_of_folder
+from recsys_batch.training.registry.promotion import ChallengerWorseError, promote
+from recsys_batch.training.registry.versions import Cases, Registry, name_of_folder
 from recsys_batch.training.shop.job import CHECKPOINTS, MODEL, Outcome, TrainingJob, read_cases
 from recsys_batch.training.shop.run import measure_model, name_version_cases
 

@@ -11,8 +11,8 @@ from recsys_batch.contracts.example_schemas import ExampleTables
 from recsys_batch.contracts.task_config import ItemRetrieval, QueryRetrieval
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.nn.scoring.seen import SeenItems
-from recsys_batch.training.example_files import ExampleFiles, QueryItems
-from recsys_batch.training.negatives import Negatives, Pairs
+from recsys_batch.training.examples.files import ExampleFiles, QueryItems
+from recsys_batch.training.examples.negatives import Negatives, Pairs
 from recsys_batch.training.shop.base import Measured, Shared, name_cases, need_examples, pair_up
 from recsys_batch.training.shop.documents import Documents, Indices
 from recsys_batch.training.tasks.query_document import HeldOut

@@ -16,13 +16,13 @@ import torch
 from recsys_batch.contracts.errors import ConfigError, SourceNotFoundError
 from recsys_batch.contracts.task_config import AugmentSettings, TaskBlock
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training import distributed
 from recsys_batch.training.augment.augmenter import Augmenter
-from recsys_batch.training.embedding import embed_texts
-from recsys_batch.training.example_files import ExampleFiles
-from recsys_batch.training.loop import Tracker, TrainResult, train
-from recsys_batch.training.preflight import check_before_start
-from recsys_batch.training.registry import Cases
+from recsys_batch.training.examples.embedding import embed_texts
+from recsys_batch.training.examples.files import ExampleFiles
+from recsys_batch.training.loop import distributed
+from recsys_batch.training.loop.preflight import check_before_start
+from recsys_batch.training.loop.run import Tracker, TrainResult, train
+from recsys_batch.training.registry.versions import Cases
 from recsys_batch.training.shop.base import Measured, Shared
 from recsys_batch.training.shop.job import (
     CHECKPOINTS,
@@ -106,7 +106,7 @@ class _Run:
         self.job, self.device = job, device
         self.network = TextNetwork.load(Path(job.start), job.max_tokens, job.pooling)
         if job.settings.adapter is not None:
-            from recsys_batch.training.lora import add_adapter  # needs peft, which only this needs
+            from recsys_batch.training.shop.adapters import add_adapter  # needs peft, which only this needs
 
             add_adapter(self.network, job.settings.adapter)
         self.network.to(device)
@@ -127,7 +127,7 @@ class _Run:
         distributed.wait_for_all()
         result = self.learn(job.folder / CHECKPOINTS, open_tracker)
         if job.settings.adapter is not None:
-            from recsys_batch.training.lora import merge_adapter
+            from recsys_batch.training.shop.adapters import merge_adapter
 
             merge_adapter(self.network)
         examples = {shop_task.task.name: len(shop_task.task) for shop_task in self.tasks}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from recsys_batch.contracts.errors import SourceColumnsError, SourceNotFoundError
 from recsys_batch.rules.span_metrics import split_tag
-from recsys_batch.training.examples import TaggedTexts
+from recsys_batch.training.examples.columns import TaggedTexts
 
 
 def read_tags(file: str) -> TaggedTexts:

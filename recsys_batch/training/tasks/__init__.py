@@ -1,1 +1,1 @@
-"""What can be learned, one task a file; see `recsys_batch.training.task`."""
+"""What can be learned, one task a file; see `recsys_batch.training.loop.task`."""

@@ -16,8 +16,8 @@ from recsys_batch.nn.learning.contrastive import listwise_softmax, softmax_diver
 from recsys_batch.nn.learning.losses import symmetric_click_divergence_sum
 from recsys_batch.nn.scoring.ranker import CandidateLists, CandidateRanker
 from recsys_batch.rules.metrics import hit_rate, ndcg
-from recsys_batch.training.examples import ExamplesMismatchError, check_range
-from recsys_batch.training.task import TaskBatch
+from recsys_batch.training.examples.columns import ExamplesMismatchError, check_range
+from recsys_batch.training.loop.task import TaskBatch
 
 RankingLoss = Literal["listwise", "pointwise"]
 

@@ -17,12 +17,12 @@ from torch.nn import functional
 from recsys_batch.contracts.compress_config import Distillation
 from recsys_batch.nn.learning.contrastive import listwise_softmax, margin_mse, softmax_divergence
 from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
-from recsys_batch.nn.student import main_axes
-from recsys_batch.training.embedding import embed_texts
-from recsys_batch.training.examples import check_lengths
-from recsys_batch.training.task import TaskBatch
+from recsys_batch.training.compress.student import main_axes
+from recsys_batch.training.examples.columns import check_lengths
+from recsys_batch.training.examples.embedding import embed_texts
+from recsys_batch.training.examples.text_sets import TextSet, embed_by_length
+from recsys_batch.training.loop.task import TaskBatch
 from recsys_batch.training.tasks.query_document import truncate
-from recsys_batch.training.text_sets import TextSet, embed_by_length
 
 _NEIGHBORS = 10
 _NEVER = -2.0

@@ -13,9 +13,9 @@ from recsys_batch.nn.learning.contrastive import listwise_softmax
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.nn.scoring.seen import SeenItems
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
-from recsys_batch.training.task import TaskBatch
+from recsys_batch.training.examples.text_sets import Augment
+from recsys_batch.training.loop.task import TaskBatch
 from recsys_batch.training.tasks.query_document import HeldOut, QueryDocumentBatch, QueryDocumentTask
-from recsys_batch.training.text_sets import Augment
 
 _EMPTY = torch.empty(0, dtype=torch.int64)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.training.task import TaskBatch
+from recsys_batch.training.loop.task import TaskBatch
 from recsys_batch.training.tasks.query_document import truncate
 
 

@@ -14,8 +14,8 @@ from recsys_batch.nn.scoring.sequence_model import Histories, ItemTable, Sequenc
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 from recsys_batch.nn.scoring.user_models import FixedUserModel
 from recsys_batch.rules.metrics import hit_rate, ndcg
-from recsys_batch.training.examples import ExamplesMismatchError
-from recsys_batch.training.task import TaskBatch
+from recsys_batch.training.examples.columns import ExamplesMismatchError
+from recsys_batch.training.loop.task import TaskBatch
 
 
 @dataclass(frozen=True)

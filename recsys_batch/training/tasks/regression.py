@@ -12,9 +12,9 @@ from recsys_batch.nn.learning.heads import NumberHead
 from recsys_batch.nn.learning.losses import squared_error_sum
 from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
 from recsys_batch.rules.label_metrics import rmse
-from recsys_batch.training.examples import RatedTexts
-from recsys_batch.training.task import TaskBatch
-from recsys_batch.training.text_sets import Augment, TextSet, evaluating
+from recsys_batch.training.examples.columns import RatedTexts
+from recsys_batch.training.examples.text_sets import Augment, TextSet, evaluating
+from recsys_batch.training.loop.task import TaskBatch
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from recsys_batch.nn.learning.contrastive import info_nce
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.distributed import gather_rows, gather_with_gradients
-from recsys_batch.training.negatives import Negatives, Pairs
-from recsys_batch.training.task import TaskBatch
+from recsys_batch.training.examples.negatives import Negatives, Pairs
+from recsys_batch.training.examples.text_sets import Augment, embed_by_length
+from recsys_batch.training.loop.distributed import gather_rows, gather_with_gradients
+from recsys_batch.training.loop.task import TaskBatch
 from recsys_batch.training.tasks.query_document import HeldOut, QueryDocumentBatch, QueryDocumentTask
-from recsys_batch.training.text_sets import Augment, embed_by_length
 
 _EMPTY = torch.empty(0)
 

@@ -1,0 +1,4 @@
+"""Versions of models, immutable and fingerprinted; who is champion; which one a job uses.
+
+Knows no training.
+"""
