@@ -1,11 +1,11 @@
 """Is everything set up: spark-submit --properties-file conf/spark/local.conf jobs/doctor.py --config conf/X.yaml."""
 
 from recsys_batch.cli import job_parser, read_config, run_job
-from recsys_batch.night.doctor.diagnose import diagnose, raise_faults
 from recsys_batch.report.doctor import print_findings
 from recsys_batch.report.progress import open_console
 from recsys_batch.spark.session import open_session
 from recsys_batch.training.registry.find import find_encoder
+from recsys_batch.upkeep.doctor.diagnose import diagnose, raise_faults
 
 
 def main() -> None:

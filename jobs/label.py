@@ -10,7 +10,7 @@ from pyarrow import feather
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.contracts.label_requests import LABEL_REQUESTS
-from recsys_batch.night.label import choose_config, write_requests
+from recsys_batch.learn.label import choose_config, write_requests
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import get_session
 

@@ -1,12 +1,12 @@
 """Maintenance of a lake: spark-submit --properties-file conf/spark/local.conf jobs/maintain.py --config conf/X.yaml."""
 
 from recsys_batch.cli import job_parser, read_config, run_job
-from recsys_batch.night.maintain import maintain
 from recsys_batch.pipeline import find_encoder
 from recsys_batch.report.progress import open_console
 from recsys_batch.report.summary import RunSummary, print_summary
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import get_session
+from recsys_batch.upkeep.maintain import maintain
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.identity import parse_ds
-from recsys_batch.night.datasets import make_datasets
+from recsys_batch.learn.datasets import make_datasets
 from recsys_batch.report.datasets import print_datasets
 from recsys_batch.report.progress import open_console
 from recsys_batch.spark.lake.tables import Lake

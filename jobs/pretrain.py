@@ -5,7 +5,7 @@ With --export it is run by spark-submit: Spark first writes the examples of the 
 
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.identity import parse_ds
-from recsys_batch.night.pretrain import check_split, pretrain_config
+from recsys_batch.learn.pretrain import check_split, pretrain_config
 from recsys_batch.report.progress import open_console
 from recsys_batch.report.training import print_pretraining
 from recsys_batch.spark.datasets.export import export_examples

@@ -2,7 +2,7 @@
 
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.identity import parse_ds
-from recsys_batch.night.train import TrainOptions, train_models
+from recsys_batch.learn.train import TrainOptions, train_models
 from recsys_batch.report.progress import open_console
 from recsys_batch.report.training import print_training
 from recsys_batch.spark.lake.tables import Lake

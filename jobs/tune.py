@@ -2,7 +2,7 @@
 
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.identity import parse_ds
-from recsys_batch.night.tune import prepare_search, search
+from recsys_batch.learn.tune import prepare_search, search
 from recsys_batch.report.progress import open_console
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import get_session

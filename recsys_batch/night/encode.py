@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.contracts.task import WorkerTask
+from recsys_batch.contracts.worker_task import WorkerTask
 from recsys_batch.night.context import Run, log
 from recsys_batch.night.prepare import REQUESTS
 from recsys_batch.report.progress import count_model_loads, read_progress, watch

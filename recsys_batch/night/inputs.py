@@ -15,8 +15,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.config import Source
+from recsys_batch.contracts.data_profile import TableProfile
 from recsys_batch.contracts.gates import Check, refuse_unmet
-from recsys_batch.contracts.profile import TableProfile
 from recsys_batch.night.context import Run
 from recsys_batch.report.profile import profile_page
 from recsys_batch.rules.expectations import evaluate_expectations, expectations_of

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from recsys_batch.contracts.findings import Finding
+from recsys_batch.contracts.doctor_findings import Finding
 
 _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 

@@ -10,8 +10,8 @@ from html import escape
 from itertools import count
 from pathlib import Path
 
+from recsys_batch.contracts.data_profile import ColumnProfile, Days, LongTail, QuarantineSample, TableProfile
 from recsys_batch.contracts.gates import Check
-from recsys_batch.contracts.profile import ColumnProfile, Days, LongTail, QuarantineSample, TableProfile
 from recsys_batch.report.profile_style import STYLE
 from recsys_batch.report.svg import NUM_COLORS, bars, curve, short, stacked_area
 

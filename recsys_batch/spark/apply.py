@@ -8,7 +8,7 @@ from pyspark.resource import ResourceProfile
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from recsys_batch.contracts.task import TaskInfo, WorkerTask, running_task
+from recsys_batch.contracts.worker_task import TaskInfo, WorkerTask, running_task
 
 
 def map_batches(

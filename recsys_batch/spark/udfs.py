@@ -16,7 +16,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, FloatType
 
-from recsys_batch.contracts.task import running_task
+from recsys_batch.contracts.worker_task import running_task
 from recsys_batch.spark.apply import read_task_info
 
 Kind = Literal["document", "query"]

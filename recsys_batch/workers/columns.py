@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from recsys_batch.contracts.task import current_task
+from recsys_batch.contracts.worker_task import current_task
 from recsys_batch.nn.encoder.encoder import Encoder
 from recsys_batch.nn.encoder.prompts import Kind
 from recsys_batch.nn.encoder.settings import EncoderSettings

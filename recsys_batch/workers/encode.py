@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_batch.contracts.schemas import VECTORS
-from recsys_batch.contracts.task import current_task
+from recsys_batch.contracts.worker_task import current_task
 from recsys_batch.nn.encoder.encoder import Encoded, Encoder, EncoderSettings, EncoderStats
 from recsys_batch.nn.encoder.failures import describe, is_device_failure
 from recsys_batch.workers.models import DEFAULT_CACHE_BYTES, count_loads, get_encoder

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from recsys_batch.contracts.task import at_task_end, current_task
+from recsys_batch.contracts.worker_task import at_task_end, current_task
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.files.find import resolve_model
 from recsys_batch.workers.devices import DeviceLocks, DeviceNotFoundError, find_device, list_devices, machine_folder

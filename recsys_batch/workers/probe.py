@@ -13,7 +13,7 @@ import pyarrow as pa
 from recsys_batch.contracts.errors import RecsysBatchError
 from recsys_batch.contracts.filesystem import open_folder
 from recsys_batch.contracts.identity import code_version
-from recsys_batch.contracts.task import current_task
+from recsys_batch.contracts.worker_task import current_task
 from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.nn.files.find import check_model_files, resolve_model
 from recsys_batch.workers.progress import worker_id

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recsys_batch.contracts.filesystem import open_folder
-from recsys_batch.contracts.task import current_task
+from recsys_batch.contracts.worker_task import current_task
 
 _SECONDS_BETWEEN_WRITES = 2.0
 

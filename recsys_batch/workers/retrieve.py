@@ -16,7 +16,7 @@ import torch
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES, CONTENT, COVISITATION, POPULARITY
 from recsys_batch.contracts.config import Retrieve
 from recsys_batch.contracts.schemas import CANDIDATES
-from recsys_batch.contracts.task import current_task
+from recsys_batch.contracts.worker_task import current_task
 from recsys_batch.nn.scoring.seen import SeenItems
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 from recsys_batch.rules.blend import rank_order

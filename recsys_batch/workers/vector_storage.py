@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from recsys_batch.contracts.schemas import PACKED_VECTORS
-from recsys_batch.contracts.task import WorkerTask
+from recsys_batch.contracts.worker_task import WorkerTask
 from recsys_batch.rules.vector_storage import pack_vectors
 from recsys_batch.workers.progress import ProgressFile
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from recsys_batch.contracts.doctor_findings import Finding, failed, misset, passed, warned
 from recsys_batch.contracts.errors import EXIT_INFRASTRUCTURE, EXIT_USAGE, RecsysBatchError
-from recsys_batch.contracts.findings import Finding, failed, misset, passed, warned
-from recsys_batch.night.doctor.diagnose import raise_faults
-from recsys_batch.night.doctor.driver_checks import DriverFacts, check_settings, check_versions
+from recsys_batch.upkeep.doctor.diagnose import raise_faults
+from recsys_batch.upkeep.doctor.driver_checks import DriverFacts, check_settings, check_versions
 from tests.conftest import ROOT
 
 GPU = {

@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from recsys_batch.contracts.doctor_findings import Finding
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.findings import Finding
-from recsys_batch.night.doctor.driver_checks import DriverFacts
-from recsys_batch.night.doctor.worker_checks import check_memory, check_workers, explain_probe_failure, to_bytes
 from recsys_batch.nn.encoder.encoder import EncoderSettings
+from recsys_batch.upkeep.doctor.driver_checks import DriverFacts
+from recsys_batch.upkeep.doctor.worker_checks import check_memory, check_workers, explain_probe_failure, to_bytes
 from recsys_batch.workers.probe import MachineFacts, ProbeMachine, describe_machine
 
 GIB = 2**30

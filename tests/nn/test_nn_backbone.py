@@ -8,7 +8,8 @@ import torch
 
 from recsys_batch.contracts.errors import ModelFilesError
 from recsys_batch.nn.backbones.bert import PackedBert
-from recsys_batch.nn.backbones.load import PaddedTransformer, load_backbone
+from recsys_batch.nn.backbones.load import load_backbone
+from recsys_batch.nn.backbones.padded import PaddedTransformer
 from recsys_batch.nn.encoder.pooling import pool
 
 SIZES = {

@@ -11,7 +11,8 @@ import torch
 
 from recsys_batch.contracts.errors import ConfigError, ModelFilesError
 from recsys_batch.nn.backbones.bert import PackedBert
-from recsys_batch.nn.backbones.load import PaddedTransformer, load_backbone
+from recsys_batch.nn.backbones.load import load_backbone
+from recsys_batch.nn.backbones.padded import PaddedTransformer
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.encoder.pooling import read_pooling
 from recsys_batch.nn.encoder.prompts import read_prompt

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from recsys_batch.contracts.compress_config import StudentShape
 from recsys_batch.contracts.errors import ModelFilesError
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.learning.student import StudentShapeError, choose_layers, main_axes, make_student
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.compress.student import StudentShapeError, choose_layers, main_axes, make_student
 
 TEXTS = ["steel relay kit", "USB-C charger", "waterproof naïve relay", "kit for steel", "棉质衬衫", "a relay, a kit"]
 

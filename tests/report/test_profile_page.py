@@ -9,8 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from recsys_batch.contracts.gates import Check
-from recsys_batch.contracts.profile import (
+from recsys_batch.contracts.data_profile import (
     Bin,
     ColumnProfile,
     Days,
@@ -21,6 +20,7 @@ from recsys_batch.contracts.profile import (
     mask_text,
     share_up_to,
 )
+from recsys_batch.contracts.gates import Check
 from recsys_batch.report.profile import profile_page, write_profile
 from recsys_batch.report.svg import bars, curve, short, stacked_area
 

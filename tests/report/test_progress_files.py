@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_batch.contracts.task import TaskInfo, enter_task
+from recsys_batch.contracts.worker_task import TaskInfo, enter_task
 from recsys_batch.report import progress
 from recsys_batch.report.progress import count_model_loads, read_progress, watch
 from recsys_batch.workers.progress import ProgressFile, worker_id

@@ -18,7 +18,7 @@ from recsys_batch.contracts.datasets import (
     manifest_name,
 )
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.night.datasets import make_datasets
+from recsys_batch.learn.datasets import make_datasets
 from recsys_batch.spark.catalog.item_history import observe_items
 from recsys_batch.spark.lake.manifests import read_manifest
 

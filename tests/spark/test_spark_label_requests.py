@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from recsys_batch.contracts.label_requests import LABEL_REQUESTS, LABEL_REQUESTS_SCHEMA
-from recsys_batch.night.label import write_requests
+from recsys_batch.learn.label import write_requests
 from recsys_batch.spark.lake.tables import Lake
 
 DAYS = (date(2026, 6, 29), date(2026, 6, 30))

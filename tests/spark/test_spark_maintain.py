@@ -12,13 +12,13 @@ from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.gates import Check
 from recsys_batch.contracts.identity import encoder_version
 from recsys_batch.contracts.load import load_config
-from recsys_batch.night.maintain import maintain
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.lake.runs import find_unfinished, record_stage
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.maintain.nights import RetainedNights, find_nights
 from recsys_batch.spark.publish.release import Release, _claim, latest_release, publish, roll_forward, stage
 from recsys_batch.spark.publish.shown import shown_to
+from recsys_batch.upkeep.maintain import maintain
 from tests.conftest import ROOT
 from tests.spark.test_spark_orphans import ONE, night, stored
 from tests.spark.test_spark_publish import RANKED

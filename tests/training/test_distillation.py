@@ -11,8 +11,8 @@ from scipy.stats import spearmanr
 from recsys_batch.contracts.compress_config import Distillation, StudentShape
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.learning.student import make_student
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.compress.student import make_student
 from recsys_batch.training.compress.teacher_vectors import Corpus, teacher_vectors
 from recsys_batch.training.examples.columns import ExamplesMismatchError
 from recsys_batch.training.examples.embedding import embed_texts

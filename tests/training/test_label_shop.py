@@ -12,7 +12,7 @@ from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.contracts.label_requests import LABEL_REQUESTS_SCHEMA
 from recsys_batch.contracts.load import load_config
 from recsys_batch.contracts.model_version import ModelVersionNotFoundError
-from recsys_batch.night.label import choose_config
+from recsys_batch.learn.label import choose_config
 from recsys_batch.nn.learning.heads import load_head
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.registry.find import open_registry

@@ -14,7 +14,7 @@ from recsys_batch.contracts.model_version import ModelVersion, ModelVersionNotFo
 from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.pretrain_config import ShopPretrain
 from recsys_batch.contracts.tracking_config import Tracking
-from recsys_batch.night.pretrain import pretrain_config
+from recsys_batch.learn.pretrain import pretrain_config
 from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.report.training import print_pretraining
 from recsys_batch.training.examples.files import ExampleFiles, ExamplesNotFoundError

@@ -14,7 +14,8 @@ from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.tracking_config import MLflow, Tracking, WeightsAndBiases
 from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.training.loop.run import train
-from recsys_batch.training.tracking.open import Trackers, TrackingUnavailableError, open_tracker
+from recsys_batch.training.tracking.base import TrackingUnavailableError
+from recsys_batch.training.tracking.open import Trackers, open_tracker
 from tests.training.tiny import LineTask, line
 
 CONFIG = {"epochs": 3, "reader": {"password": "hunter2"}, "source": "https://joe:hunter2@host/x"}

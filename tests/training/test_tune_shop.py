@@ -13,7 +13,7 @@ from recsys_batch.contracts.load import load_config
 from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.tracking_config import Tracking
 from recsys_batch.contracts.tune_config import Tune
-from recsys_batch.night.tune import search as search_config
+from recsys_batch.learn.tune import search as search_config
 from recsys_batch.training.loop.steps import Learner
 from recsys_batch.training.shop.job import TrainingJob
 from recsys_batch.training.tune.search import TuneResult

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_batch.contracts.task import TaskInfo, WorkerTask, enter_task
+from recsys_batch.contracts.worker_task import TaskInfo, WorkerTask, enter_task
 
 Pairs = dict[tuple[int, int], float]
 

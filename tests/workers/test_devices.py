@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_batch.contracts.task import TaskInfo, at_task_end, current_task, running_task
+from recsys_batch.contracts.worker_task import TaskInfo, at_task_end, current_task, running_task
 from recsys_batch.workers.devices import DeviceLocks, DeviceNotFoundError, count_slots, find_device, list_devices
 
 UUID = "GPU-8f1a"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from recsys_batch.contracts.task import TaskInfo, enter_task
+from recsys_batch.contracts.worker_task import TaskInfo, enter_task
 from recsys_batch.nn.encoder.agreement import CosineTooLowError
 from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.workers import models

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from recsys_batch.contracts.errors import ConfigError, ModelFilesError
 from recsys_batch.nn.backbones.int8_weights import compress_weights
-from recsys_batch.nn.backbones.load import PaddedTransformer, pad
+from recsys_batch.nn.backbones.padded import PaddedTransformer, pad
 
 _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 # Activations that share a scale; 0: they stay floats. Only for int8 weights, and not left to OpenVINO's own default, so

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys_batch.contracts.errors import ConfigError, ModelFilesError
-from recsys_batch.nn.backbones.load import ENCODER_HALVES
+from recsys_batch.nn.backbones.padded import ENCODER_HALVES
 from recsys_batch.nn.encoder.pooling import PoolingName, read_pooling
 from recsys_batch.nn.files.check import check_model_files, read_json
 from recsys_batch.nn.files.quiet_loading import quiet_transformers

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.nn.backbones.load import load_transformer
+from recsys_batch.nn.backbones.padded import load_transformer
 from recsys_batch.nn.encoder.pooling import PoolingName, read_pooling
 from recsys_batch.nn.encoder.tokenizing import Tokenizer
 from recsys_batch.nn.files.check import check_model_files

@@ -12,8 +12,7 @@ from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import EVENT_TYPES, Inputs
-from recsys_batch.contracts.prepare_config import Prepare
-from recsys_batch.contracts.profile import (
+from recsys_batch.contracts.data_profile import (
     QUANTILES,
     Bin,
     ColumnKind,
@@ -26,6 +25,7 @@ from recsys_batch.contracts.profile import (
     mask_text,
     share_up_to,
 )
+from recsys_batch.contracts.prepare_config import Prepare
 from recsys_batch.spark.inputs.expectations import day_of_event
 from recsys_batch.spark.inputs.quarantine import FILTERED, NOT_QUARANTINED, STATUS, USED
 

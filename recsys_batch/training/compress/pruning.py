@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from recsys_batch.contracts.compress_config import Pruning
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.nn.backbones import bert
+from recsys_batch.nn.learning.importance import NormName, head_norms, neuron_norms, strongest
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.compress.importance import NormName, head_norms, neuron_norms, strongest
 
 Masks = dict[str, Tensor]
 """Name of a parameter -> true where a weight stays; parameters that lose none are not named."""

@@ -17,10 +17,10 @@ from recsys_batch.contracts.compress_config import CompressionSteps
 from recsys_batch.contracts.errors import InputNotReadyError
 from recsys_batch.contracts.training_config import Loop
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
+from recsys_batch.nn.learning.student import make_student
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.compress.pruning import holding, prune
 from recsys_batch.training.compress.result import CompressedModel, Compression, Measure, measure_models
-from recsys_batch.training.compress.student import make_student
 from recsys_batch.training.compress.teacher_vectors import Corpus, teacher_vectors
 from recsys_batch.training.loop.run import Tracker, train
 from recsys_batch.training.tasks.distillation import DistillationTask, TaughtTexts

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from recsys_batch.contracts.compress_config import Distillation
 from recsys_batch.nn.learning.contrastive import listwise_softmax, margin_mse, softmax_divergence
+from recsys_batch.nn.learning.student import main_axes
 from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
-from recsys_batch.training.compress.student import main_axes
 from recsys_batch.training.examples.columns import check_lengths
 from recsys_batch.training.examples.embedding import embed_texts
 from recsys_batch.training.examples.text_sets import TextSet, embed_by_length

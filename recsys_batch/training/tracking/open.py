@@ -3,7 +3,6 @@
 A run that was killed and goes on continues its curves: what it learns again since its last checkpoint is shown once.
 """
 
-import json
 import logging
 import re
 import time
@@ -12,18 +11,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from recsys_batch.contracts.errors import ConfigError, RecsysBatchError
+from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.tracking_config import Tracking
 from recsys_batch.rules.redact import flatten_config, redact_text
 from recsys_batch.training.loop import distributed
 from recsys_batch.training.loop.run import Tracker
+from recsys_batch.training.tracking.base import import_package
+from recsys_batch.training.tracking.services import MLflowRun, WandbRun
 
 log = logging.getLogger("recsys_batch.training")
 _NAME = re.compile(r"^\w[\w.=+-]*$")
-
-
-class TrackingUnavailableError(RecsysBatchError):
-    """A tracking service that the config names cannot be reached, or refuses; a later retry may find it."""
 
 
 class Destination(Protocol):
@@ -72,44 +69,10 @@ def open_tracker(
     with ExitStack() as stack:
         destinations: list[Tracker] = [_enter(stack, _TensorBoard(folder, run_name, shown, resume))]
         if settings.wandb.enabled:
-            from recsys_batch.training.tracking.services import WandbRun
-
             destinations.append(_enter(stack, WandbRun(settings.wandb, folder, run_name, shown, resume)))
         if settings.mlflow.enabled:
-            from recsys_batch.training.tracking.services import MLflowRun
-
             destinations.append(_enter(stack, MLflowRun(settings.mlflow, folder, run_name, shown, resume)))
         yield Trackers(destinations)
-
-
-def import_package(name: str, extra: str, setting: str) -> Any:
-    """Return the package. Raises ConfigError naming the extra to install and the setting that asked for it."""
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(
-            f"{setting} needs the package {name!r} ({error}); install recsys-batch[{extra}], or switch it off"
-        ) from error
-
-
-class ResumeFile:
-    """What a service's run must know when the training run goes on; JSON below the folder."""
-
-    def __init__(self, folder: Path, service: str, run_name: str, resume: bool) -> None:
-        """Read what an earlier part left, where the run goes on."""
-        self._file = folder / service / f"{run_name}.resume.json"
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self.content: dict[str, Any] = {}
-        if resume and self._file.is_file():
-            self.content = json.loads(self._file.read_text(encoding="utf-8"))
-
-    def write(self) -> None:
-        """Replace the file; a kill leaves the old one or the new one."""
-        staged = self._file.with_suffix(".staged")
-        staged.write_text(json.dumps(self.content), encoding="utf-8")
-        staged.replace(self._file)
 
 
 class _TensorBoard:

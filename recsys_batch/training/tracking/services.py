@@ -11,7 +11,7 @@ from typing import Any
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.tracking_config import MLflow, WeightsAndBiases
 from recsys_batch.rules.redact import redact_text
-from recsys_batch.training.tracking.open import ResumeFile, TrackingUnavailableError, import_package
+from recsys_batch.training.tracking.base import ResumeFile, TrackingUnavailableError, import_package
 
 _NOT_IN_MLFLOW_NAMES = re.compile(r"[^\w\-. :/]")
 _BATCH_SIZE, _BATCH_SECONDS = 200, 5.0

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.label_requests import LABEL_REQUESTS, LABEL_REQUESTS_DDL
 from recsys_batch.contracts.model_version import ModelVersionNotFoundError
-from recsys_batch.night.pretrain import open_examples
+from recsys_batch.learn.pretrain import open_examples
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.training.labeling.shop import choose_labels
 from recsys_batch.training.registry.find import open_registry

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 
+from recsys_batch.contracts.doctor_findings import Finding, failed, misset, passed, warned
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.findings import Finding, failed, misset, passed, warned
-from recsys_batch.night.doctor.driver_checks import DriverFacts
+from recsys_batch.upkeep.doctor.driver_checks import DriverFacts
 from recsys_batch.workers.devices import find_device
 from recsys_batch.workers.probe import MachineFacts
 

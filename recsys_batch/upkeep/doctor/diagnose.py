@@ -14,10 +14,8 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.doctor_findings import Finding, failed, misset, passed, warned
 from recsys_batch.contracts.errors import EXIT_USAGE, ConfigError, RecsysBatchError
-from recsys_batch.contracts.findings import Finding, failed, misset, passed, warned
-from recsys_batch.night.doctor.driver_checks import DriverFacts, check_settings, check_versions
-from recsys_batch.night.doctor.worker_checks import check_memory, check_workers, explain_probe_failure
 from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.nn.files.find import resolve_model
 from recsys_batch.rules.pseudonyms import read_key
@@ -26,6 +24,8 @@ from recsys_batch.spark.lake.files import delete_folder
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.resources import ClusterFacts, build_profile, choose_share, read_cluster
 from recsys_batch.spark.session import get_session
+from recsys_batch.upkeep.doctor.driver_checks import DriverFacts, check_settings, check_versions
+from recsys_batch.upkeep.doctor.worker_checks import check_memory, check_workers, explain_probe_failure
 from recsys_batch.workers.models import weight_bytes
 from recsys_batch.workers.probe import MachineFacts, ProbeMachine, describe_machine
 

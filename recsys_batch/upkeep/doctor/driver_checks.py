@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recsys_batch.contracts.findings import Finding, failed, misset, passed, warned
+from recsys_batch.contracts.doctor_findings import Finding, failed, misset, passed, warned
 
 _JAVA_VERSIONS = (17, 21)
 _DELTA_OF_PYSPARK = {"4.2.0": "4.4.0"}

@@ -14,8 +14,8 @@ from torch import Tensor
 from recsys_batch.contracts.compress_config import StudentShape
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.nn.backbones import bert
+from recsys_batch.nn.learning.importance import head_norms, neuron_norms, strongest
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.training.compress.importance import head_norms, neuron_norms, strongest
 
 _LAYER = "encoder.layer."
 _TOKENS_FOR_AXES = 100_000
