@@ -1,6 +1,6 @@
 """The data profile as one HTML page to look at: no script, no font or file from elsewhere, light and dark.
 
-Shows what `contracts.profile` holds, which is masked already; everything that comes from data is escaped.
+Shows what `contracts.data_profile` holds, which is masked already; everything that comes from data is escaped.
 """
 
 import math

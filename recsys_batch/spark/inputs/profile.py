@@ -1,6 +1,6 @@
 """Measures the data profile of an input table: four passes over its classified rows, a few hundred numbers collected.
 
-What leaves this module is masked (`contracts.profile`); how it looks is `report.profile`.
+What leaves this module is masked (`contracts.data_profile`); how it looks is `report.profile`.
 """
 
 import math
