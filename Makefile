@@ -5,6 +5,8 @@ PYTHON ?= python3.11
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RUN_STAMP := $(VENV)/.installed-run
+INSTALL = $(if $(shell command -v uv),uv pip install -q -p $(BIN)/python,$(BIN)/python -m pip install -q)
 JARS := .cache/jars/.fetched
 DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
 CONFIG ?= conf/demo.yaml
@@ -13,36 +15,46 @@ ARGS ?=
 NIGHT_TESTS := tests/e2e tests/faults
 SPARK_TESTS := tests/spark tests/demo_spark
 SPARK_CONF ?= conf/spark/local.conf
-JOBS := nightly show pretrain train tune label evaluate
+NIGHT_JOBS := nightly show evaluate
+TRAINING_JOBS := pretrain train tune label
 # Executors otherwise run the first python3 of their PATH.
 export PATH := $(BIN):$(PATH)
 export PYSPARK_PYTHON := $(BIN)/python
 SUBMIT = $(BIN)/spark-submit --properties-file $(SPARK_CONF)
 
-.PHONY: help setup demo demo-shop test test-nights test-spark test-training test-plain test-long test-fast test-gpu lint type $(JOBS) datasets compress maintain doctor tree bench bench-encode bench-gpu bench-dirt bench-learning cluster-start cluster-stop lock clean
+.PHONY: help setup ready demo demo-shop test test-nights test-spark test-training test-plain test-long test-fast test-gpu lint type $(NIGHT_JOBS) $(TRAINING_JOBS) datasets compress maintain doctor tree bench bench-encode bench-gpu bench-dirt bench-learning cluster-start cluster-stop lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-setup: $(STAMP) $(JARS) ## Install the locked versions and fetch the Delta jars, once
+setup: $(STAMP) $(JARS) ## Install all locked versions and fetch the Delta jars, once
 
-$(STAMP): requirements.lock setup.py
+# What the night runs on; training, tests, linters and peers need the whole lock.
+ready: $(RUN_STAMP) $(JARS)
+
+$(RUN_STAMP): requirements-run.lock setup.py
 	@java -version 2>&1 | grep -qE 'version "(17|21)' || { echo "Java 17 is needed on the PATH (apt-get install openjdk-17-jre-headless)"; exit 2; }
-	@if command -v uv >/dev/null; then uv venv -q --allow-existing -p $(PYTHON) $(VENV) && uv pip install -q -p $(BIN)/python -r requirements.lock && uv pip install -q -p $(BIN)/python --no-deps -e . ; \
-	else $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q -r requirements.lock && $(BIN)/python -m pip install -q --no-deps -e . ; fi
+	@echo "installing $$(grep -c == $<) packages into .venv: 7 GB on disk, nearly all of it PyTorch with CUDA; then Delta Lake's jars"
+	@if command -v uv >/dev/null; then uv venv -q --allow-existing -p $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi
+	@$(INSTALL) -r $< && $(INSTALL) --no-deps -e .
 	@touch $@
 
-$(JARS): | $(STAMP)
+$(STAMP): requirements.lock $(RUN_STAMP)
+	@echo "installing what training, tests and benchmarks need besides"
+	@$(INSTALL) -r $<
+	@touch $@
+
+$(JARS): | $(RUN_STAMP)
 	@echo "fetching Delta Lake's jars"
 	@$(BIN)/python -c "from pyspark.sql import SparkSession as S; S.builder.master('local[1]').config('spark.jars.packages', '$(DELTA)').config('spark.ui.enabled', 'false').getOrCreate().stop()" >.cache-fetch.log 2>&1 || { tail -20 .cache-fetch.log; exit 30; }
 	@mkdir -p .cache/jars && rm -f .cache-fetch.log
 	@cp $${HOME}/.ivy2*/jars/io.delta_delta-*4.4.0.jar $${HOME}/.ivy2*/jars/io.unitycatalog_*.jar .cache/jars/ && touch $@
 
-demo: setup demo-shop ## Make a bilingual shop, run the night on it, show three users
+demo: ready demo-shop ## Make a bilingual shop, run the night on it, show three users
 	@$(SUBMIT) jobs/nightly.py --config conf/demo.yaml --ds $(DS) $(ARGS)
 	@$(SUBMIT) jobs/show.py --config conf/demo.yaml --ds $(DS) --users 3
 
-demo-shop: setup
+demo-shop: ready
 	@test -e lake/demo_shop/truth/manifest.json || $(SUBMIT) jobs/make_demo_shop.py --out lake/demo_shop
 
 test: setup ## Run every test but the long ones, two processes at a time
@@ -75,7 +87,9 @@ lint: $(STAMP) ## Check style and the direction of imports
 type: $(STAMP) ## Check types
 	@$(BIN)/mypy
 
-$(JOBS): setup
+$(NIGHT_JOBS): ready
+$(TRAINING_JOBS): setup
+$(NIGHT_JOBS) $(TRAINING_JOBS):
 	@$(SUBMIT) jobs/$@.py --config $(CONFIG) --ds $(DS) $(ARGS)
 
 nightly: ## Run the night: CONFIG=conf/X.yaml DS=YYYY-MM-DD ARGS='--set a.b=c'
@@ -88,13 +102,13 @@ label: ## Choose what people should label next: CONFIG=... DS=...
 
 pretrain: private override ARGS := --export $(ARGS)
 
-datasets: setup ## Write labels and leak-checked splits of a prepared date: CONFIG=... DS=...
+datasets: ready ## Write labels and leak-checked splits of a prepared date: CONFIG=... DS=...
 	@$(SUBMIT) jobs/make_datasets.py --config $(CONFIG) --ds $(DS) $(ARGS)
 
 compress: setup ## Make a smaller encoder from the champion or a given model: CONFIG=... DS=...
 	@$(BIN)/python jobs/compress.py --config $(CONFIG) --ds $(DS) $(ARGS)
 
-maintain doctor: setup
+maintain doctor: ready
 	@$(SUBMIT) jobs/$@.py --config $(CONFIG) $(ARGS)
 
 maintain: ## Compact tables, remove what no retained night needs: CONFIG=...
@@ -120,7 +134,7 @@ bench-%: setup
 tree: ## Print every module with the first line of its docstring
 	@git ls-files 'jobs/*.py' 'recsys_batch/*.py' | while read -r file; do printf '%-52s %s\n' "$$file" "$$(head -1 "$$file" | sed 's/^\"*//; s/\"*$$//')"; done
 
-cluster-start: setup ## Start a standalone cluster here: one master, two workers of one core each
+cluster-start: ready ## Start a standalone cluster here: one master, two workers of one core each
 	@conf/spark/cluster.sh start
 
 cluster-stop:
@@ -128,6 +142,7 @@ cluster-stop:
 
 lock:
 	@uv pip compile -q setup.py --extra demo --extra dev --extra train --extra cpu --python-version 3.11 --no-header --no-annotate -o requirements.lock
+	@uv pip compile -q setup.py --extra demo --constraint requirements.lock --python-version 3.11 --no-header --no-annotate -o requirements-run.lock
 
 clean:
 	@rm -rf .venv .cache lake .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -45,7 +45,6 @@ setup(
         # The whole of mlflow excludes pyarrow 26; its tracking client with the database it writes to is enough here.
         "mlflow": ["alembic>=1.13", "mlflow-skinny>=3.17", "sqlalchemy>=2.0"],
         "wandb": ["wandb>=0.31"],
-        "report": ["matplotlib>=3.9"],
         "dev": [
             "bm25s>=0.2.13",
             "faiss-cpu>=1.12",

@@ -66,6 +66,13 @@ class Intake:
             **{f"{table}_{status}": counts.get(status, 0) for status in NOT_QUARANTINED},
             **{f"{table}_quarantined_{status}": number for status, number in refused.items()},
         )
+        log.info(
+            "prepare: %s: %s rows read, %s used, %s refused",
+            table,
+            f"{sum(counts.values()):,}",
+            f"{counts.get(USED, 0):,}",
+            f"{sum(refused.values()):,}",
+        )
         quarantine(run.lake, f"{table}_quarantine", classified, run.ds, run.run_id, sum(refused.values()))
         if table in _JUDGED:
             if run.config.prepare.profile:
@@ -113,6 +120,7 @@ def hold(frame: DataFrame) -> DataFrame:
 
 def write(run: Run, table: str, frame: DataFrame) -> DataFrame:
     """Replace the date's slice of a prepared table and return it as read back."""
+    log.info("prepare: writing %s", table)
     run.lake.replace_ds(table, frame.withColumn("ds", F.lit(run.ds)).withColumn("run_id", F.lit(run.run_id)), run.ds)
     return run.read_prepared(table)
 

@@ -21,6 +21,7 @@ def audit(run: Run) -> None:
     checks = []
     items = run.items().select("item_index", "item_id", "eligible").persist()
     for table in list_tables(run):
+        log.info("publish: checking %s", table)
         checks += check_lists(read_staged(run.lake, table, run.run_id), items, _expectation(run, table, items))
     items.unpersist()
     run.summary.checks.extend(checks)
@@ -34,6 +35,7 @@ def audit(run: Run) -> None:
 def release(run: Run, input_versions: Mapping[str, str], replaces: str | None) -> None:
     """Publish the audited rows; the run's id is the release's."""
     tables = tuple(list_tables(run))
+    log.info("publish: %s", ", ".join(tables))
     row = publish(
         run.lake,
         Release(

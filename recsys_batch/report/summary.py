@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from recsys_batch.contracts.gates import Check
@@ -55,9 +56,9 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     if summary.checks:
         table.add_section()
         for check in _worst_first(summary.checks):
-            table.add_row(
-                f"{check.table}: {check.check.replace('_', ' ')} {check.value:g} ({check.threshold:g})", check.verdict
-            )
+            # Names such as null_share_rise[user_id] look like markup.
+            name = escape(check.check.replace("_", " "))
+            table.add_row(f"{check.table}: {name} {check.value:g} ({check.threshold:g})", check.verdict)
         passed = sum(check.verdict == "pass" for check in summary.checks)
         table.add_row("gates passed", f"{passed} of {len(summary.checks)}")
     console.print(table)

@@ -102,3 +102,13 @@ def test_the_table_shows_counts_seconds_and_every_check_that_did_not_pass() -> N
     assert "gates passed 1 of 3" in lines
     assert not any("duplicate" in line for line in lines)
     assert "第一晚 [ok]" in lines
+
+
+def test_the_column_in_the_name_of_a_check_is_shown() -> None:
+    summary = RunSummary("shop", "2026-02-03")
+    for column in ("user_id", "query"):
+        summary.checks.append(Check("events", f"null_share_rise[{column}]", 0.5, 0.25, "block"))
+    console = Console(file=io.StringIO(), width=120)
+    print_summary(summary, console)
+    for column in ("user id", "query"):
+        assert f"null share rise[{column}]" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What people should label next, and what a model may label itself.
+"""What people should label next.
 
 Knows no Spark; rows come and go as files.
 """

@@ -28,7 +28,7 @@ class Pool:
     ids: Sequence[str]
     texts: Sequence[str]
     probabilities_NC: Matrix
-    """What a model says of each; `calibration.apply_temperature` makes them comparable between models."""
+    """What a model says of each."""
     classes: Sequence[str]
     vectors_NH: NDArray[np.float32]
     """Encoder vectors; they are brought to length 1."""
