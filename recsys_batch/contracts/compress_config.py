@@ -126,11 +126,11 @@ class Compress(Block):
     """The job `compress`: a registered encoder, or a model directory, to a smaller version in the registry."""
 
     registry: str = ""
-    """Folder of the registry, which every node sees; `models` below the lake where empty."""
+    """Folder of the registry, which every node sees; `training.registry` where empty, else `models` below the lake."""
     name: str = Field("encoder", pattern=r"^[A-Za-z_][\w-]*$")
     """The model's name in the registry: its champion is the teacher, and the student becomes a version of it."""
     start: str = ""
-    """Model to compress instead of the champion: a directory, `package:NAME`, or a hub id."""
+    """Model to compress instead of the champion: `registry:NAME@VERSION`, a directory, `package:NAME`, or a hub id."""
     revision: str = ""
     """Commit of a hub id."""
     split: str = "time"

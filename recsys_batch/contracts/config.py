@@ -2,13 +2,14 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from recsys_batch.contracts.block import Block, Share
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES, EVENT_TYPES, Inputs
 from recsys_batch.contracts.compress_config import Compress
 from recsys_batch.contracts.datasets import DEFAULT_SPLITS, Split
 from recsys_batch.contracts.encoder_config import Encoder
+from recsys_batch.contracts.filesystem import arrow_uri
 from recsys_batch.contracts.maintain_config import Maintain
 from recsys_batch.contracts.models_config import Training
 from recsys_batch.contracts.prepare_config import Expectation, Prepare
@@ -85,6 +86,15 @@ class Lake(Block):
     """Folder or URI of the lake; `lake/<config name>` where empty."""
     catalog_schema: str = Field("", pattern=r"^([A-Za-z_]\w*(\.[A-Za-z_]\w*)?)?$")
     """`catalog.schema` to register the published tables in; none where empty."""
+
+    @field_validator("root")
+    @classmethod
+    def _workers_can_read_it(cls, root: str) -> str:
+        try:
+            arrow_uri(root)
+        except ValueError as error:
+            raise ValueError(f"lake.root: {error}") from None
+        return root
 
 
 class ItemText(Block):

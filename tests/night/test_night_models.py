@@ -33,6 +33,10 @@ def test_the_registry_lies_in_the_lake_or_where_it_is_said(tmp_path: Path) -> No
         open_registry(config_of("s3://shop/lake"))
     with pytest.raises(ConfigError, match=r"training\.registry is hdfs://x"):
         open_registry(config_of(str(tmp_path), "training.registry=hdfs://x"))
+    both = config_of("s3://shop/lake", "training.registry=/elsewhere")
+    assert open_registry(both, str(tmp_path)).root == tmp_path
+    with pytest.raises(ConfigError, match=r"compress\.registry is s3://x"):
+        open_registry(both, "s3://x")
 
 
 def test_the_champion_is_the_folder_that_workers_get(tmp_path: Path) -> None:

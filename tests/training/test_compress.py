@@ -30,7 +30,7 @@ from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.training.compress.result import CompressedModel, Compression, measure_models
 from recsys_batch.training.compress.run import TooFewTextsError, compress
-from recsys_batch.training.compress.shop import NoHeldOutQueriesError, compress_shop
+from recsys_batch.training.compress.shop import NoHeldOutQueriesError, compress_shop, find_teacher
 from recsys_batch.training.compress.speeds import Speed, compare_speeds
 from recsys_batch.training.compress.teacher_vectors import Corpus
 from recsys_batch.training.examples.files import ExampleFiles
@@ -249,6 +249,9 @@ def test_the_shop_gets_a_version_with_its_parent(tiny_folder: Path, tmp_path: Pa
     child, _ = compress_shop(from_champion, registry, examples, tmp_path / "work")
     assert child.parents == (f"encoder/{version.version}",)
     assert child.version != version.version
+    # By its name, as the night and training take it.
+    named = from_champion.model_copy(update={"start": f"registry:encoder@{version.version}"})
+    assert find_teacher(named, registry)[0] == registry.model_folder("encoder", version.version)
 
 
 def test_the_job_registers_what_the_config_asks_for(tiny_folder: Path, tmp_path: Path, examples: ExampleFiles) -> None:
@@ -260,6 +263,7 @@ def test_the_job_registers_what_the_config_asks_for(tiny_folder: Path, tmp_path:
     command = [sys.executable, "jobs/compress.py", "--config", "conf/demo.yaml", "--ds", "2026-06-30"]
     for key, value in (
         ("lake.root", str(lake)),
+        ("training.registry", str(tmp_path / "shop's models")),
         ("compress.start", str(tiny_folder)),
         ("compress.steps", wanted.model_dump_json()),
     ):
@@ -269,7 +273,7 @@ def test_the_job_registers_what_the_config_asks_for(tiny_folder: Path, tmp_path:
         command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    registry = Registry(lake / "models")
+    registry = Registry(tmp_path / "shop's models")
     (version,) = registry.versions("encoder")
     manifest = registry.read("encoder", version)
     assert manifest.settings["compress"]["steps"] == wanted.model_dump(mode="json")

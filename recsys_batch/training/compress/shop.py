@@ -18,13 +18,14 @@ from recsys_batch.contracts.example_schemas import ExampleTables, examples_folde
 from recsys_batch.contracts.identity import code_version
 from recsys_batch.contracts.model_version import ModelVersion
 from recsys_batch.nn.encoder.encoder import Encoder
-from recsys_batch.nn.files.find import fingerprint_model, resolve_model
+from recsys_batch.nn.files.find import fingerprint_model
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 from recsys_batch.rules.metrics import graded_ndcg
 from recsys_batch.training.compress.result import Compression, Measure
 from recsys_batch.training.compress.run import compress
 from recsys_batch.training.compress.teacher_vectors import Corpus
 from recsys_batch.training.examples.files import ExampleFiles
+from recsys_batch.training.registry.find import find_in, open_registry
 from recsys_batch.training.registry.versions import Cases, Registry
 
 log = logging.getLogger("recsys_batch.training")
@@ -70,7 +71,7 @@ def compress_config(config: Config, ds: date, device: str = "cpu") -> ModelVersi
     """
     settings = config.compress
     examples = ExampleFiles(f"{config.lake.root}/{examples_folder(settings.split, ds)}")
-    registry = Registry(Path(settings.registry or f"{config.lake.root}/models"))
+    registry = open_registry(config, settings.registry)
     folder = registry.root / ".compressing" / settings.name
     version, made = compress_shop(settings, registry, examples, folder, device)
     for model in made.models:
@@ -82,7 +83,7 @@ def compress_config(config: Config, ds: date, device: str = "cpu") -> ModelVersi
 def find_teacher(settings: Compress, registry: Registry) -> tuple[Path, str]:
     """Return the folder of the model to compress, and how a manifest names it: `name/version` or its fingerprint."""
     if settings.start:
-        folder = resolve_model(settings.start, settings.revision or None)
+        folder = find_in(registry, settings.start, settings.revision)
         return folder, fingerprint_model(folder)
     folder = registry.champion_folder(settings.name)
     champion = registry.champion(settings.name)

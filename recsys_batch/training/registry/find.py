@@ -15,11 +15,14 @@ from recsys_batch.training.registry.versions import REGISTRY_PREFIX, Registry
 _LOCAL = "file://"
 
 
-def open_registry(config: Config) -> Registry:
-    """Return the registry of the shop's models. Raises ConfigError where its folder is no path that nodes can share."""
-    name = config.training.registry or f"{config.lake.root.rstrip('/')}/models"
+def open_registry(config: Config, folder: str = "") -> Registry:
+    """Return the registry of the shop's models, or the one in `folder` (the key `compress.registry`).
+
+    Raises ConfigError where its folder is no path that nodes can share.
+    """
+    name = folder or config.training.registry or f"{config.lake.root.rstrip('/')}/models"
     if "://" in name.removeprefix(_LOCAL):
-        key = "training.registry" if config.training.registry else "lake.root"
+        key = "compress.registry" if folder else "training.registry" if config.training.registry else "lake.root"
         raise ConfigError(
             f"training.registry: models need a folder that every node sees under one path, and {key} is {name}; name "
             "such a folder"
@@ -33,7 +36,14 @@ def find_model(config: Config, name: str, revision: str = "") -> Path:
     Raises ModelNotFoundError, ModelVersionNotFoundError, ModelVersionSpoiledError and ModelFilesError.
     """
     if name.startswith(REGISTRY_PREFIX):
-        path = open_registry(config).resolve(name)
+        return find_in(open_registry(config), name)
+    return find_in(None, name, revision)
+
+
+def find_in(registry: Registry | None, name: str, revision: str = "") -> Path:
+    """Return the folder of a model as `find_model` does, with a registry that is open already."""
+    if registry is not None and name.startswith(REGISTRY_PREFIX):
+        path = registry.resolve(name)
     else:
         path = resolve_model(name, revision or None)
     check_model_files(path)
