@@ -84,3 +84,30 @@ def test_a_lake_lies_where_its_root_says(spark, frame, tmp_path):
     root = tmp_path / "my lake 茶"
     Lake.at(spark, str(root)).replace_ds("t", day(frame, D1, 1), D1)
     assert (root / "t" / "_delta_log").is_dir()
+
+
+def test_appending_makes_the_table_and_the_columns_that_it_lacks(frame, lake):
+    lake.append("t", day(frame, D1, 1), ("ds",))
+    lake.append("t", frame(TYPES | {"w": "string"}, [{"ds": D2, "v": 2, "w": "x"}]), ("ds",))
+    lake.append("t", day(frame, D2, 3), ("ds",))
+    assert sorted(tuple(row) for row in lake.read("t").collect()) == [(D1, 1, None), (D2, 2, "x"), (D2, 3, None)]
+    assert version_of(lake) == 2
+
+
+def test_two_may_make_one_table_by_appending_at_the_same_time(frame, lake):
+    frames = [day(frame, D1, 1), day(frame, D2, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda rows: lake.append("t", rows, ("ds",)), frames))
+    assert rows_of(lake) == [(D1, 1), (D2, 2)]
+
+
+def test_files_that_others_query_have_statistics_and_internal_ones_have_none(spark, frame, lake):
+    lake.replace_ds("published", day(frame, D1, 1, 2), D1, "release")
+    lake.replace_ds("internal", day(frame, D1, 1, 2), D1)
+
+    def statistics(name):
+        log = spark.read.json(f"{lake.path(name)}/_delta_log/*.json").where("add IS NOT NULL")
+        return [row.add.asDict().get("stats") for row in log.select("add").collect()]
+
+    assert all('"numRecords"' in text for text in statistics("published"))
+    assert not any(statistics("internal"))
