@@ -29,7 +29,7 @@ help: ## Show this list
 
 setup: $(STAMP) $(JARS) ## Install all locked versions and fetch the Delta jars, once
 
-# What the night runs on; training, tests, linters and peers need the whole lock.
+# What the night runs on; training, tests, linters and most peers need the whole lock.
 ready: $(RUN_STAMP) $(JARS)
 
 $(RUN_STAMP): requirements-run.lock setup.py
