@@ -1,3 +1,4 @@
+import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
@@ -101,13 +102,28 @@ def test_two_may_make_one_table_by_appending_at_the_same_time(frame, lake):
     assert rows_of(lake) == [(D1, 1), (D2, 2)]
 
 
-def test_files_that_others_query_have_statistics_and_internal_ones_have_none(spark, frame, lake):
-    lake.replace_ds("published", day(frame, D1, 1, 2), D1, "release")
-    lake.replace_ds("internal", day(frame, D1, 1, 2), D1)
+def bounds(spark, lake, name):
+    log = spark.read.json(f"{lake.path(name)}/_delta_log/*.json").where("add IS NOT NULL")
+    return [json.loads(row.add.stats).get("maxValues", {}) for row in log.select("add").collect()]
 
-    def statistics(name):
-        log = spark.read.json(f"{lake.path(name)}/_delta_log/*.json").where("add IS NOT NULL")
-        return [row.add.asDict().get("stats") for row in log.select("add").collect()]
 
-    assert all('"numRecords"' in text for text in statistics("published"))
-    assert not any(statistics("internal"))
+def test_files_that_others_query_have_bounds_and_internal_ones_have_none(spark, frame, lake):
+    lake.replace_ds("published", day(frame, D1, 1, 2).coalesce(1), D1, "release")
+    for ds in (D1, D2):
+        lake.replace_ds("internal", day(frame, ds, 1, 2).coalesce(1), ds)
+        lake.append("log", day(frame, ds, 1, 2).coalesce(1), ("ds",))
+    assert bounds(spark, lake, "published") == [{"v": 2}]
+    assert bounds(spark, lake, "internal") == [{}, {}]
+    assert bounds(spark, lake, "log") == [{}, {}]
+
+
+def test_writing_internal_tables_at_once_takes_no_bounds_from_published_ones(spark, frame, lake):
+    frames = [day(frame, ds, n).coalesce(1) for n in range(4) for ds in (D1, D2)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda rows: lake.append("log", rows, ("ds",)), frames))
+        list(
+            pool.map(lambda n: lake.replace_ds(f"lists_{n}", frames[n], D1 if n % 2 == 0 else D2, f"txn{n}"), range(4))
+        )
+    assert [bounds(spark, lake, f"lists_{n}") for n in range(4)] == [[{"v": n // 2}] for n in range(4)]
+    lake.replace_ds("after", frames[0], D1, "after")
+    assert bounds(spark, lake, "after") == [{"v": 0}]

@@ -11,11 +11,11 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys_batch.spark.lake.files import absolute_uri
-from recsys_batch.spark.session import with_settings
 
 _ATTEMPTS = 8
-# Gathering them takes a plan of its own that compiles longer than a small table takes to write.
-_NO_STATISTICS = {"spark.databricks.delta.stats.collect": "false"}
+# Only counts rows: bounds of columns take a plan that compiles longer than a small table takes to write. A property of
+# the table, from its first write on; a setting of the session would reach what other threads write meanwhile.
+_NO_BOUNDS = {"delta.dataSkippingNumIndexedCols": "0"}
 
 
 def retry_conflicts(commit: Callable[[], None]) -> None:
@@ -88,15 +88,16 @@ class Lake:
         """Replace the rows that `predicate` selects with `frame` in one commit; other rows stay.
 
         With `txn` a second call of that name changes nothing, which makes a rolled-forward publication harmless; such
-        tables are read by others, so their files get statistics. Where maintenance merged files of the slice in
+        tables are read by others, so their files get bounds of columns. Where maintenance merged files of the slice in
         between, the rows are written again.
         """
         writer = frame.write.format("delta").mode("overwrite").option("replaceWhere", predicate)
         writer = writer.partitionBy(*partition_by).option("mergeSchema", "true")
         if txn:
             writer = writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn)
-        with with_settings(self.spark, {} if txn else _NO_STATISTICS):
-            retry_conflicts(lambda: writer.save(self.path(name)))
+        else:
+            writer = writer.options(**_NO_BOUNDS)
+        retry_conflicts(lambda: writer.save(self.path(name)))
 
     def replace_ds(self, name: str, frame: DataFrame, ds: date, txn: str = "") -> None:
         """Replace one business date; `frame` must have the column ds."""
@@ -105,16 +106,14 @@ class Lake:
     def append(self, name: str, frame: DataFrame, partition_by: tuple[str, ...] = ()) -> None:
         """Append rows, making the table, or columns that it lacks, where need be."""
         writer = frame.write.format("delta").mode("append").option("mergeSchema", "true").partitionBy(*partition_by)
-        with with_settings(self.spark, _NO_STATISTICS):
-            retry_conflicts(lambda: writer.save(self.path(name)))
+        retry_conflicts(lambda: writer.options(**_NO_BOUNDS).save(self.path(name)))
 
     def append_once(self, name: str, frame: DataFrame, txn: str, partition_by: tuple[str, ...] = ()) -> None:
         """Append rows as `append` does; a second call with the same `txn` appends nothing."""
         writer = frame.write.format("delta").mode("append").option("mergeSchema", "true").partitionBy(*partition_by)
         writer = writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn)
         # Delta lets an append pass beside any commit but one that changed what the rows were read from.
-        with with_settings(self.spark, _NO_STATISTICS):
-            retry_conflicts(lambda: writer.save(self.path(name)))
+        retry_conflicts(lambda: writer.options(**_NO_BOUNDS).save(self.path(name)))
 
     def register(self, names: Iterable[str], schema: str) -> None:
         """Name the tables in the catalog as `schema.table`, at their place in the lake; those registered stay so."""
