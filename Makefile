@@ -66,7 +66,7 @@ test-nights: setup
 test-spark: setup
 	@$(BIN)/python -m pytest $(SPARK_TESTS) -m "not long" $(ARGS)
 
-test-long: setup ## Run the long tests: clusters, killed processes, weeks of nights; PART=1 to 6 runs a sixth of them
+test-long: setup ## Run the long tests: clusters, killed processes, weeks of nights; PART=1, 2, ... runs a part of them
 	@$(BIN)/python -m pytest $(NIGHT_TESTS) $(SPARK_TESTS) -m long --long-part $(or $(PART),0) $(ARGS)
 
 test-training: setup

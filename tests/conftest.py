@@ -47,7 +47,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if lost := sorted(set(long.values()) - set(part_of)):
         raise pytest.UsageError(f"LONG_PARTS in tests/conftest.py lacks the long tests of {', '.join(lost)}")
     if asked := config.getoption("--long-part"):
-        others = [item for item, file in long.items() if part_of[file] != (asked - 1) % len(LONG_PARTS)]
+        part = (asked - 1) % len(LONG_PARTS)
+        print(f"long tests: part {part + 1} of {len(LONG_PARTS)}")
+        others = [item for item, file in long.items() if part_of[file] != part]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in set(others)]
 

@@ -8,7 +8,7 @@ import pytest
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.errors import RecsysBatchError
-from recsys_batch.spark.lake.indices import append_indices, assign_indices, next_index
+from recsys_batch.spark.lake.indices import append_indices, assign_indices, count_missing
 
 
 def ids_of(frame, ids):
@@ -77,7 +77,8 @@ def test_runs_at_once_number_their_ids_densely_and_leave_earlier_indices_alone(f
 
 def test_of_two_runs_that_read_the_same_last_index_one_appends(frame, lake):
     assign_indices(lake, "item", ids_of(frame, ["m"]))
-    first = next_index(lake, "item")
+    num_missing, first = count_missing(lake, "item", ids_of(frame, ["m", "a", "b"]))
+    assert num_missing == 2
     assert first == 1
     runs = [["a", "b"], ["b", "c"]]
     together = Barrier(2)

@@ -33,7 +33,7 @@ def assign_indices(lake: Lake, kind: IdKind, ids: DataFrame, max_attempts: int =
     held = asked.persist()
     try:
         for _ in range(max_attempts):
-            num_missing, first = _look(lake, kind, held)
+            num_missing, first = count_missing(lake, kind, held)
             if not num_missing or append_indices(lake, kind, held, first):
                 return asked.join(_stored(lake, kind), "id")
     finally:
@@ -44,13 +44,7 @@ def assign_indices(lake: Lake, kind: IdKind, ids: DataFrame, max_attempts: int =
     )
 
 
-def next_index(lake: Lake, kind: IdKind) -> int:
-    """Return the index that the kind's next new id gets."""
-    row = _stored(lake, kind).agg(F.max("index").alias("last")).first()
-    return 0 if row is None or row["last"] is None else int(row["last"]) + 1
-
-
-def _look(lake: Lake, kind: IdKind, ids: DataFrame) -> tuple[int, int]:
+def count_missing(lake: Lake, kind: IdKind, ids: DataFrame) -> tuple[int, int]:
     """Return how many of the distinct `ids` have no index, and the index that the kind's next new id gets."""
     asked = ids.select("id", F.lit(True).alias("asked"))
     both = _stored(lake, kind).join(asked, "id", "full")
@@ -62,7 +56,7 @@ def _look(lake: Lake, kind: IdKind, ids: DataFrame) -> tuple[int, int]:
 def append_indices(lake: Lake, kind: IdKind, ids: DataFrame, first: int) -> bool:
     """Number the distinct `ids` that have no index from `first` on, unless an index from `first` on exists already.
 
-    `first` must come from `next_index`, called before this. Returns whether any row was inserted: then all were. Else
+    `first` must come from `count_missing`, called before this. Returns whether any row was inserted: then all were. Else
     another run's commit came first, or no id was without an index.
     """
     # Read after `first` was: ids that another run appended in between are either missing here no more, or its
@@ -72,7 +66,7 @@ def append_indices(lake: Lake, kind: IdKind, ids: DataFrame, first: int) -> bool
     place = F.row_number().over(Window.orderBy("id"))
     numbered = missing.select(F.lit(kind).alias("kind"), "id", (place + F.lit(first - 1)).cast("int").alias("index"))
     target = DeltaTable.forPath(lake.spark, lake.path(Tables.ID_INDICES)).alias("t")
-    # The literals let Delta skip every file, and keep writers of different kinds out of each other's way.
+    # The literals keep writers of different kinds out of each other's way, and spare files where statistics are asked.
     taken = f"t.kind = '{kind}' AND t.index >= {first} AND s.kind = t.kind"
     try:
         done = target.merge(numbered.alias("s"), taken).whenNotMatchedInsertAll().execute().first()

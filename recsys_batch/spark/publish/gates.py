@@ -60,10 +60,11 @@ def _measure_lists(rows: DataFrame, items: DataFrame, expected: Expectation) -> 
     marked = rows.join(eligible, "item", "left").withColumn(
         "rising", F.coalesce(F.col("score") > previous, F.lit(False))
     )
-    marked = marked.withColumn("forbidden", F.lit(False))
-    if expected.forbidden is not None:
+    if expected.forbidden is None:
+        marked = marked.withColumn("forbidden", F.lit(False))
+    else:
         pairs = expected.forbidden.select("key", "item").distinct().withColumn("forbidden", F.lit(True))
-        marked = marked.drop("forbidden").join(pairs, ["key", "item"], "left")
+        marked = marked.join(pairs, ["key", "item"], "left")
     per_list = marked.groupBy("key").agg(
         F.count("*").alias("n"),
         F.max("rank").alias("last"),

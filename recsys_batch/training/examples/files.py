@@ -86,7 +86,7 @@ class ExampleFiles:
         Raises ExamplesNotFoundError where the table was never written to its end.
         """
         schema = ExampleTables.SCHEMAS[table]
-        system, path = open_folder(self._folder if "://" in self._folder else f"file://{self._folder}")
+        system, path = open_folder(self._folder)
         marks = system.get_file_info([f"{path}/{table}/_SUCCESS", f"{path}/{table}/split={part}"])
         if not marks[0].is_file:
             raise ExamplesNotFoundError(
