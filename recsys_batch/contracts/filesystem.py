@@ -6,8 +6,8 @@ import pyarrow.fs as pafs
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):/")
 # Hadoop's names of file systems that Arrow has under another one.
-_ARROW_SCHEME = {"s3a": "s3", "s3n": "s3", "viewfs": "hdfs"}
-_KNOWN_TO_ARROW = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
+_ARROW_SCHEME = {"s3a": "s3", "s3n": "s3"}
+_KNOWN_TO_ARROW = ("s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
 
 
 def open_folder(uri: str) -> tuple[pafs.FileSystem, str]:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
     [
         ("s3a://bucket/lake", "s3://bucket/lake"),
         ("S3N://bucket/lake", "s3://bucket/lake"),
-        ("viewfs://cluster/lake", "hdfs://cluster/lake"),
+        ("viewfs://cluster/lake", "viewfs://cluster/lake"),
         ("s3://bucket/s3a://odd", "s3://bucket/s3a://odd"),
         ("abfss://lake@account.dfs.core.windows.net/x", "abfss://lake@account.dfs.core.windows.net/x"),
         ("lake/demo", "lake/demo"),
