@@ -56,8 +56,8 @@ def count_missing(lake: Lake, kind: IdKind, ids: DataFrame) -> tuple[int, int]:
 def append_indices(lake: Lake, kind: IdKind, ids: DataFrame, first: int) -> bool:
     """Number the distinct `ids` that have no index from `first` on, unless an index from `first` on exists already.
 
-    `first` must come from `count_missing`, called before this. Returns whether any row was inserted: then all were. Else
-    another run's commit came first, or no id was without an index.
+    `first` must come from `count_missing`, called before this. Returns whether any row was inserted: then all were.
+    Else another run's commit came first, or no id was without an index.
     """
     # Read after `first` was: ids that another run appended in between are either missing here no more, or its
     # indices stop the merge below.
