@@ -2,7 +2,7 @@
 
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.identity import parse_ds
-from recsys_batch.pipeline import STAGES, NightOptions, run_night
+from recsys_batch.pipeline import STAGE_NAMES, NightOptions, run_night
 from recsys_batch.report.progress import open_console
 from recsys_batch.report.summary import RunSummary, print_summary
 from recsys_batch.spark.session import get_session
@@ -10,9 +10,11 @@ from recsys_batch.spark.session import get_session
 
 def main() -> None:
     """Parse, build, run, close."""
-    parser = job_parser("Prepare, encode, retrieve, rank, rerank and publish one business date.")
-    parser.add_argument("--stage", choices=list(STAGES), default="", help="run one stage of the unfinished run")
-    parser.add_argument("--resume", action="store_true", help="go on with the unfinished run of the same inputs")
+    parser = job_parser("Prepare, encode, retrieve, rank and publish one business date.")
+    parser.add_argument(
+        "--stage", choices=list(STAGE_NAMES), default="", help="run one stage, on what earlier ones left"
+    )
+    parser.add_argument("--resume", action="store_true", help="run only stages that something changed for")
     parser.add_argument("--force", action="store_true", help="compute and publish again")
     parser.add_argument("--dry-run", action="store_true", help="check config, inputs and model; write nothing")
     parser.add_argument("--no-publish", action="store_true", help="stop after the gates")

@@ -1,27 +1,31 @@
-"""The night on one screen: prepare, encode, retrieve, rank, rerank, publish for one business date."""
+"""The night on one screen: prepare, encode, retrieve, rank, publish for one business date."""
 
+import hashlib
 import logging
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from pyspark.sql import Row, SparkSession
 
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError
-from recsys_batch.contracts.identity import identify, new_run_id
 from recsys_batch.contracts.load import hash_config
 from recsys_batch.night.context import Run
 from recsys_batch.night.encode import encode
+from recsys_batch.night.plan import RANK, Plan, Stage, identities_of, plan_one, plan_rest, plan_whole
 from recsys_batch.night.prepare import prepare
-from recsys_batch.night.publish import audit, release
-from recsys_batch.night.rank import rank, rerank
-from recsys_batch.night.retrieve import retrieve
+from recsys_batch.night.prepare_events import refuse_empty_day
+from recsys_batch.night.publish import audit, publish
+from recsys_batch.night.rank import rank
+from recsys_batch.night.retrieve import RETRIEVE, retrieve
 from recsys_batch.report.summary import RunSummary
+from recsys_batch.rules.pseudonyms import read_key
 from recsys_batch.spark.inputs.sources import read_table, version_of
-from recsys_batch.spark.lake.runs import find_unfinished, record_stage, record_status
+from recsys_batch.spark.lake.runs import record_stage, record_status, start_run
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import latest_release, roll_forward
 from recsys_batch.spark.session import night_settings, with_settings
@@ -29,14 +33,32 @@ from recsys_batch.training.registry.find import find_encoder
 
 log = logging.getLogger("recsys_batch.night")
 
-STAGES: dict[str, Callable[[Run], None]] = {
-    "prepare": prepare,
-    "encode": encode,
-    "retrieve": retrieve,
-    "rank": rank,
-    "rerank": rerank,
-    "publish": audit,
-}
+# Weights and calibrations are the blend's, which is the first half of `rank`.
+_BLEND = (
+    "retrieve.content.weight",
+    "retrieve.content.weight_in_similar_items",
+    "retrieve.content.calibration",
+    "retrieve.covisitation.weight",
+    "retrieve.covisitation.calibration",
+    "retrieve.popularity.weight",
+    "retrieve.popularity.calibration",
+)
+STAGES = (
+    Stage(
+        "prepare",
+        prepare,
+        reads=(
+            *("name", "seed", "sources", "prepare", "expectations", "item_text", "gates.max_quarantine_share"),
+            *("rerank.where", "rerank.category_level", "lists.requests"),
+        ),
+    ),
+    Stage("encode", encode, reads=("encoder", "lists.queries")),
+    Stage(RETRIEVE, retrieve, reads=("retrieve", "lists", "rerank.allow_repeats"), but=_BLEND),
+    Stage(RANK, rank, reads=("retrieve", "rerank")),
+    Stage("publish", publish, reads=("gates", "lake.catalog_schema")),
+)
+# Scoring and rules are one pass over the candidates, and so one stage.
+STAGE_NAMES = {stage.name: stage.name for stage in STAGES} | {"rerank": RANK}
 
 
 @dataclass(frozen=True)
@@ -44,9 +66,9 @@ class NightOptions:
     """How to run, as against what to compute: nothing here changes a row."""
 
     stage: str = ""
-    """Run this stage alone, on the unfinished run of the same inputs and config."""
+    """Run this stage (a key of `STAGE_NAMES`) alone, on what earlier runs of the date left for it."""
     resume: bool = False
-    """Go on with the unfinished run of the same inputs and config, where there is one."""
+    """Go on from what earlier runs of the date left: only stages that nothing changed for are not run again."""
     force: bool = False
     """Compute and publish again although the date is published."""
     dry_run: bool = False
@@ -71,41 +93,39 @@ def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptio
         if rolled:
             log.info("finished the publication of run %s that was cut short", rolled)
         previous = latest_release(lake, ds)
-        identity = identify(ds, hash_config(config), inputs, {"encoder": fingerprint})
         if previous is not None and not options.force and not options.stage:
             _already_published(config, ds, previous, inputs, summary)
             return
-        run_id, done = _choose_run(lake, ds, identity, options)
-        summary.run_id = run_id
-        run = Run(spark, config, ds, lake, run_id, encoder, fingerprint, summary)
+        versions = {"prepare": {**inputs, **_user_key_version(config)}, "encode": {"encoder": fingerprint}}
+        plan = _plan(lake, ds, identities_of(STAGES, config, ds, versions), options)
+        if plan.todo[0] is STAGES[0]:
+            refuse_empty_day(spark, config, ds)
+        summary.run_id = plan.run_id
+        replaces = previous.release_id if previous is not None else None
+        run = Run(
+            spark, config, ds, lake, plan.run_id, encoder, fingerprint, summary, inputs, replaces, plan.start_from()
+        )
         with _leaving_status(run):
-            _run_stages(run, options, identity, done, inputs, previous.release_id if previous is not None else None)
+            _run_stages(run, plan)
 
 
-def _run_stages(
-    run: Run,
-    options: NightOptions,
-    identity: str,
-    done: Mapping[str, Mapping[str, float]],
-    inputs: Mapping[str, str],
-    replaces: str | None,
-) -> None:
-    """Run the stages that are not `done`, and publish in place of release `replaces` where the options say so."""
-    summary = run.summary
-    for name, stage in STAGES.items():
-        if name in done or (options.stage and name != options.stage):
-            summary.counts.update(done.get(name, {}))
-            continue
+def _run_stages(run: Run, plan: Plan) -> None:
+    summary, facts = run.summary, run.facts
+    for done in plan.reused:
+        log.info("run %s: %s of run %s stands", run.run_id, done.stage, done.run_id)
+        summary.counts.update(done.counts)
+        summary.reused[done.stage] = done.run_id
+    summary.checks.extend(facts.input_checks)
+    start_run(run.lake, run.run_id)
+    for stage in plan.todo:
         started = time.monotonic()
-        log.info("run %s: %s", run.run_id, name)
-        stage(run)
-        if name == "publish" and options.publish:
-            release(run, inputs, replaces)
-        seconds = summary.stages[name] = time.monotonic() - started
-        if name == "publish" and not options.publish:
-            break  # audited but not published: a later --resume publishes
-        counts = {key: value for key, value in summary.counts.items() if key.startswith(f"{name}.")}
-        record_stage(run.lake, run.ds, run.run_id, identity, name, seconds, counts, finished=bool(summary.release_id))
+        log.info("run %s: %s", run.run_id, stage.name)
+        known = set(summary.counts)
+        stage.work(run)
+        summary.stages[stage.name] = time.monotonic() - started
+        facts.made_by[stage.name] = run.run_id
+        counts = {name: number for name, number in summary.counts.items() if name not in known}
+        record_stage(run.lake, run.run_id, stage.name, plan.identities[stage.name], counts, facts)
     summary.state = "published" if summary.release_id else "staged"
 
 
@@ -135,11 +155,18 @@ def _resolve_inputs(spark: SparkSession, config: Config, ds: date) -> tuple[dict
     return {name: version for name, (version, _) in found.items()}, sum(length for _, length in found.values())
 
 
+def _user_key_version(config: Config) -> dict[str, str]:
+    """Return the version of the secret that user ids are hashed with; nothing where they are not."""
+    variable = config.prepare.pseudonymize_with
+    return {"user_key": hashlib.sha256(read_key(variable, os.environ)).hexdigest()} if variable else {}
+
+
 def _already_published(config: Config, ds: date, previous: Row, inputs: dict[str, str], summary: RunSummary) -> None:
     if previous.config_hash != hash_config(config):
         raise AlreadyPublishedError(
             f"ds {ds}: published by run {previous.run_id} under another config (hash {previous.config_hash[:8]}, now "
-            f"{hash_config(config)[:8]}); pass --force to publish it again under this one"
+            f"{hash_config(config)[:8]}); pass --force to publish it again under this one, and --resume to run only "
+            "the stages that the change concerns"
         )
     summary.run_id, summary.release_id, summary.state = previous.run_id, previous.release_id, "already published"
     summary.tables = dict(previous.tables)
@@ -148,20 +175,15 @@ def _already_published(config: Config, ds: date, previous: Row, inputs: dict[str
         summary.message += " (the inputs have changed since)"
 
 
-def _choose_run(lake: Lake, ds: date, identity: str, options: NightOptions) -> tuple[str, dict[str, dict[str, float]]]:
-    """Return the run to work on and its finished stages with their counts."""
-    unfinished = find_unfinished(lake, ds, identity) if options.resume or options.stage else None
-    if unfinished is None:
-        if options.stage and options.stage != next(iter(STAGES)):
-            raise ConfigError(
-                f"--stage {options.stage}: no unfinished run of {ds} with the same inputs, config and code to work on; "
-                "run the earlier stages first, or leave --stage out"
-            )
-        return new_run_id(ds, identity), {}
-    run_id, done = unfinished
+def _plan(lake: Lake, ds: date, identities: Mapping[str, str], options: NightOptions) -> Plan:
+    """Settle which stages to run, and which of earlier runs to go on from. Raises ConfigError."""
+    stages = [replace(each, work=audit) if each.work is publish and not options.publish else each for each in STAGES]
     if not options.stage:
-        return run_id, done
-    earlier = list(STAGES)[: list(STAGES).index(options.stage)]
-    if lacking := [name for name in earlier if name not in done]:
-        raise ConfigError(f"--stage {options.stage}: run {run_id} has not finished {lacking[0]}; run that stage first")
-    return run_id, {name: counts for name, counts in done.items() if name in earlier}
+        return plan_rest(lake, ds, stages, identities) if options.resume else plan_whole(ds, stages, identities)
+    planned = plan_one(lake, ds, stages, identities, STAGE_NAMES[options.stage])
+    if isinstance(planned, str):
+        raise ConfigError(
+            f"--stage {options.stage}: no run of {ds} with the same inputs, settings and code has finished {planned}; "
+            "run that stage first, or leave --stage out"
+        )
+    return planned

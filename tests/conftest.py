@@ -28,7 +28,7 @@ LONG_PARTS = (
     ("e2e/test_incremental.py", "spark/test_spark_compaction.py"),
     ("e2e/test_train.py",),
     ("e2e/test_standalone.py", "e2e/test_doctor.py"),
-    ("e2e/test_model_switch.py", "spark/test_spark_orphans.py"),
+    ("e2e/test_model_switch.py", "spark/test_spark_orphans.py", "e2e/test_resume.py"),
     ("faults/test_kills.py", "faults/test_cluster_kills.py"),
     ("e2e/test_blocked_input.py", "spark/test_spark_maintain.py"),
 )

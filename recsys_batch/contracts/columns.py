@@ -82,12 +82,12 @@ class Tables:
     ITEM_HISTORY: Final = "item_history"
     ACCOUNTS: Final = "accounts"
     REVIEWS: Final = "reviews"
+    REQUESTS: Final = "requests"
     ID_INDICES: Final = "id_indices"
     USER_HISTORIES: Final = "user_histories"
     EMBEDDINGS: Final = "embeddings"
     EMBEDDING_ORPHANS: Final = "embedding_orphans"
     PUBLICATIONS: Final = "publications"
-    RUN_STAGES: Final = "run_stages"
     RUN_STATUS: Final = "run_status"
 
     DATASETS: Final = "datasets"

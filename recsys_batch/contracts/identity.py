@@ -1,4 +1,4 @@
-"""Who a run is: the same inputs, config, code and model make the same identity, and so the same tables."""
+"""Who a run is, stage by stage: the same inputs, settings, code and models make the same identity and tables."""
 
 import hashlib
 import re
@@ -36,14 +36,14 @@ def code_version() -> str:
     return f"{recsys_batch.__version__}+{digest.hexdigest()[:8]}"
 
 
-def identify(ds: date, config_hash: str, input_versions: Mapping[str, str], model_versions: Mapping[str, str]) -> str:
-    """Return the identity (hex) of a run."""
-    parts = [ds.isoformat(), config_hash, code_version()]
-    parts += [
-        f"{name}={version}"
-        for versions in (input_versions, model_versions)
-        for name, version in sorted(versions.items())
-    ]
+def identify(ds: date, stage: str, settings: str, versions: Mapping[str, str], before: str = "") -> str:
+    """Return the identity (hex) of one stage of a run.
+
+    `settings` is the hash of what it reads of the config, `versions` are those of its inputs and models, and `before`
+    is the identity of the stage before it: what changes there changes here too.
+    """
+    parts = [ds.isoformat(), stage, settings, code_version(), before]
+    parts += [f"{name}={version}" for name, version in sorted(versions.items())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -68,6 +68,25 @@ def hash_config(config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def hash_settings(config: Config, reads: Sequence[str], but: Sequence[str] = ()) -> str:
+    """Return the SHA-256 (hex) of the blocks and keys of the config at the paths `reads`, without those of `but`.
+
+    Raises KeyError for a path that the config does not have.
+    """
+    dumped = config.model_dump(mode="json")
+    for path in but:
+        *parents, leaf = path.split(".")
+        del _at(dumped, parents)[leaf]
+    kept = {path: _at(dumped, path.split(".")) for path in reads}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _at(dumped: Any, parts: Sequence[str]) -> Any:
+    for part in parts:
+        dumped = dumped[part]
+    return dumped
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader

@@ -54,15 +54,11 @@ GATE_DDL = "STRUCT<table: STRING, check: STRING, value: DOUBLE, threshold: DOUBL
 RELEASES_DDL = (
     "release_id STRING, ds DATE, run_id STRING, action STRING, published_at TIMESTAMP, tables MAP<STRING, BIGINT>, "
     f"row_counts MAP<STRING, BIGINT>, gates ARRAY<{GATE_DDL}>, input_versions MAP<STRING, STRING>, config_hash STRING, "
-    "code_version STRING, model_versions MAP<STRING, STRING>, replaces STRING"
+    "code_version STRING, model_versions MAP<STRING, STRING>, replaces STRING, prepared_run STRING"
 )
 PUBLICATIONS_DDL = f"{RELEASES_DDL}, lists ARRAY<STRING>"
 QUALITY_METRICS_DDL = (
     "ds DATE, run_id STRING, `table` STRING, `check` STRING, value DOUBLE, threshold DOUBLE, verdict STRING"
-)
-RUN_STAGES_DDL = (
-    "ds DATE, run_id STRING, identity STRING, stage STRING, seconds DOUBLE, counts MAP<STRING, DOUBLE>, "
-    "finished_at TIMESTAMP"
 )
 # How a run ended: `seconds` by stage, `counts` as `<stage>.<what>`, throughput of encoding among them.
 RUN_STATUS_DDL = (

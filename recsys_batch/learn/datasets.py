@@ -38,7 +38,9 @@ from recsys_batch.spark.datasets.labels import (
 from recsys_batch.spark.datasets.leaks import check_leaks, check_texts, held_out_items, summarize_parts, training_texts
 from recsys_batch.spark.datasets.splits import DROPPED, SPLIT, assign_split, signals_of, train_end_of
 from recsys_batch.spark.lake.manifests import remove_manifest, write_manifest
+from recsys_batch.spark.lake.prepared import read_prepared
 from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.publish.release import prepared_run
 
 log = logging.getLogger("recsys_batch.night")
 
@@ -81,21 +83,26 @@ def make_datasets(lake: Lake, config: Config, ds: date, names: Sequence[str] = (
 
 def _prepare(lake: Lake, config: Config, ds: date) -> _Prepared:
     """Write the label tables and read them back."""
+    run_id = prepared_run(lake, ds)
+    if run_id is None:
+        raise PreparedTablesMissingError(
+            f"{lake.root}: {ds} is not prepared; run jobs/nightly.py for this date first (its prepare stage is enough: "
+            "--stage prepare)"
+        )
     for table in (Tables.INTERACTIONS, Tables.ITEMS):
-        if not lake.exists(table) or lake.read_ds(table, ds).isEmpty():
+        if not lake.exists(table) or read_prepared(lake, table, ds, run_id).isEmpty():
             raise PreparedTablesMissingError(
-                f"{lake.path(table)}: no rows of {ds}; run jobs/nightly.py for this date first (its prepare stage is "
-                "enough: --stage prepare)"
+                f"{lake.path(table)}: no rows of {ds} and run {run_id}, whose tables are those of the date; run "
+                "jobs/nightly.py for this date again, with --force"
             )
-    items = lake.read_ds(Tables.ITEMS, ds)
-    interactions = _with_canonical_ids(lake.read_ds(Tables.INTERACTIONS, ds), items)
-    run_id = str(interactions.agg(F.max("run_id")).collect()[0][0])
+    items = read_prepared(lake, Tables.ITEMS, ds, run_id)
+    interactions = _with_canonical_ids(read_prepared(lake, Tables.INTERACTIONS, ds, run_id), items)
     results = session_results(interactions).persist(StorageLevel.DISK_ONLY)
     curve = _fit_curve(results, config)
     pairs = query_item_pairs(results, curve, config.datasets.max_label_weight)
     query_items = _write(lake, f"{_LABELS}/{Tables.QUERY_ITEMS}", pairs, ds, run_id)
     results.unpersist()
-    ratings = _write(lake, f"{_LABELS}/{Tables.RATINGS}", _ratings(lake, interactions, items, ds), ds, run_id)
+    ratings = _write(lake, f"{_LABELS}/{Tables.RATINGS}", _ratings(lake, interactions, items, ds, run_id), ds, run_id)
     signals = signals_of(interactions)
     tables = {
         Tables.INTERACTIONS: signals.select(*_INTERACTION_COLUMNS),
@@ -173,10 +180,10 @@ def _fit_curve(results: DataFrame, config: Config) -> PositionCurve | None:
     return fit_position_curve(counts) if counts else None
 
 
-def _ratings(lake: Lake, interactions: DataFrame, items: DataFrame, ds: date) -> DataFrame:
+def _ratings(lake: Lake, interactions: DataFrame, items: DataFrame, ds: date, run_id: str) -> DataFrame:
     if not lake.exists(Tables.REVIEWS):
         return rating_labels(interactions, None)
-    reviews = lake.read_ds(Tables.REVIEWS, ds).join(_canonical_ids(items), "item_id")
+    reviews = read_prepared(lake, Tables.REVIEWS, ds, run_id).join(_canonical_ids(items), "item_id")
     return rating_labels(interactions, reviews.drop("item_id").withColumnRenamed("canonical_id", "item_id"))
 
 

@@ -1,7 +1,8 @@
 """What every stage of one run knows."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 
@@ -10,8 +11,11 @@ from pyspark.sql import DataFrame, SparkSession
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.run_facts import RunFacts
 from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.report.summary import RunSummary
+from recsys_batch.spark.lake.prepared import read_prepared
+from recsys_batch.spark.lake.runs import RUNS
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.resources import TaskShare, build_profile, choose_share, read_cluster
 from recsys_batch.spark.session import is_local
@@ -31,10 +35,26 @@ class Run:
     encoder: EncoderSettings
     encoder_fingerprint: str
     summary: RunSummary
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Input table -> version."""
+    replaces: str | None = None
+    """The release of the date that this run may replace; None: the date must have none."""
+    facts: RunFacts = field(default_factory=RunFacts)
 
     def folder(self, *parts: str) -> str:
         """Return the URI of a folder below this run's own."""
-        return "/".join((self.lake.path("runs"), self.run_id, *parts))
+        return self._folder(self.run_id, *parts)
+
+    def folder_of(self, stage: str, *parts: str) -> str:
+        """Return the URI of a folder that the stage left, in this run or in the one that it goes on from."""
+        return self._folder(self.maker_of(stage), *parts)
+
+    def maker_of(self, stage: str) -> str:
+        """Return the run whose tables and files of a stage this run reads: an earlier one's, or its own."""
+        return self.facts.made_by.get(stage, self.run_id)
+
+    def _folder(self, run_id: str, *parts: str) -> str:
+        return "/".join((self.lake.path(RUNS), run_id, *parts))
 
     def park(self, frame: DataFrame, *parts: str) -> DataFrame:
         """Write what is expensive to make, or took many joins, into a folder of this run, and read it back.
@@ -47,8 +67,8 @@ class Run:
         return self.spark.read.schema(frame.schema).parquet(folder)
 
     def read_prepared(self, table: str) -> DataFrame:
-        """Return this date's rows of a prepared table."""
-        return self.lake.read_ds(table, self.ds)
+        """Return the rows of a prepared table that this run works on."""
+        return read_prepared(self.lake, table, self.ds, self.maker_of("prepare"))
 
     def items(self) -> DataFrame:
         """Return this date's catalog."""

@@ -9,7 +9,6 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.worker_task import WorkerTask
 from recsys_batch.night.context import Run, log
-from recsys_batch.night.prepare import REQUESTS
 from recsys_batch.report.progress import count_model_loads, read_progress, watch
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.retrieval.embeddings import look_up_texts, refused_texts, store_vectors, with_vectors
@@ -38,7 +37,7 @@ def night_queries(run: Run) -> DataFrame | None:
     if run.config.lists.queries:
         wanted.append(top_queries(run.read_prepared(Tables.INTERACTIONS), run.config.lists.queries))
     if run.config.sources.requests and run.config.lists.requests:
-        wanted.append(run.read_prepared(REQUESTS).where("query IS NOT NULL").select("query"))
+        wanted.append(run.read_prepared(Tables.REQUESTS).where("query IS NOT NULL").select("query"))
     return _union(wanted).distinct() if wanted else None
 
 

@@ -25,6 +25,7 @@ from recsys_batch.spark.inputs.expectations import measure
 from recsys_batch.spark.inputs.profile import profile_table
 from recsys_batch.spark.inputs.quarantine import NOT_QUARANTINED, STATUS, USED, quarantine
 from recsys_batch.spark.lake.files import write_text
+from recsys_batch.spark.lake.prepared import replace_prepared
 from recsys_batch.spark.publish.release import record_checks
 
 log = logging.getLogger("recsys_batch.night")
@@ -37,7 +38,6 @@ class Intake:
 
     run: Run
     profiles: list[TableProfile] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
 
     @cached_property
     def user_key(self) -> bytes | None:
@@ -52,7 +52,7 @@ class Intake:
         IncompleteInputError or ExpectationFailedError where an expectation blocks.
         """
         run = self.run
-        on_ds = F.count_if(_happened_on(run.ds)) if table == "events" else F.lit(0)
+        on_ds = F.count_if(happened_on(run.ds)) if table == "events" else F.lit(0)
         rows = classified.groupBy(STATUS).agg(F.count("*").alias("rows"), on_ds.alias("on_ds")).collect()
         counts = {row[STATUS]: row.rows for row in rows}
         if table == "events":
@@ -84,12 +84,13 @@ class Intake:
     def close(self) -> None:
         """Record the verdicts and write the data profile of the inputs settled so far, as HTML that opens anywhere."""
         run = self.run
-        if self.checks:
-            record_checks(run.lake, run.ds, run.run_id, "prepare", self.checks)
+        checks = run.facts.input_checks
+        if checks:
+            record_checks(run.lake, run.ds, run.run_id, "prepare", checks)
         if not self.profiles:
             return
         target = f"{run.lake.path('profiles')}/{run.ds.isoformat()}.html"
-        write_text(run.spark, target, profile_page(self.profiles, f"{run.config.name} {run.ds}", self.checks))
+        write_text(run.spark, target, profile_page(self.profiles, f"{run.config.name} {run.ds}", checks))
         log.info("data profile: %s", target)
 
     def _judge(self, table: str, classified: DataFrame) -> None:
@@ -105,11 +106,12 @@ class Intake:
     def note(self, checks: Iterable[Check]) -> None:
         """Keep verdicts for the summary, the page and `quality_metrics`."""
         noted = list(checks)
-        self.checks.extend(noted)
+        self.run.facts.input_checks.extend(noted)
         self.run.summary.checks.extend(noted)
 
 
-def _happened_on(ds: date) -> Column:
+def happened_on(ds: date) -> Column:
+    """Whether an event is of the business date."""
     return (F.col("event_time") >= F.lit(ds)) & (F.col("event_time") < F.lit(ds + timedelta(days=1)))
 
 
@@ -119,9 +121,9 @@ def hold(frame: DataFrame) -> DataFrame:
 
 
 def write(run: Run, table: str, frame: DataFrame) -> DataFrame:
-    """Replace the date's slice of a prepared table and return it as read back."""
+    """Write the run's slice of a prepared table and return it as read back."""
     log.info("prepare: writing %s", table)
-    run.lake.replace_ds(table, frame.withColumn("ds", F.lit(run.ds)).withColumn("run_id", F.lit(run.run_id)), run.ds)
+    replace_prepared(run.lake, table, frame, run.ds, run.run_id)
     return run.read_prepared(table)
 
 

@@ -12,8 +12,6 @@ from recsys_batch.spark.events.histories import user_histories
 from recsys_batch.spark.inputs.sources import read_table
 from recsys_batch.spark.lake.indices import assign_indices
 
-REQUESTS = "requests"
-
 
 def prepare(run: Run) -> None:
     """Write every prepared table of the date, and the quarantine tables."""
@@ -23,7 +21,7 @@ def prepare(run: Run) -> None:
         interactions = prepare_events(intake, items)
         if run.config.sources.requests and run.config.lists.requests:
             raw = read_table(run.spark, "requests", run.config.sources.requests, run.ds)
-            write(run, REQUESTS, intake.settle("requests", classify_requests(raw, run.config.prepare.id_case)))
+            write(run, Tables.REQUESTS, intake.settle("requests", classify_requests(raw, run.config.prepare.id_case)))
     finally:
         intake.close()
     histories = user_histories(interactions, run.config.prepare)

@@ -1,22 +1,35 @@
 """The interactions of the date: events read (new files only), classified, matched with what undid them, weighted."""
 
-from pyspark.sql import DataFrame
+from datetime import date
+
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.errors import EmptyDayError
 from recsys_batch.contracts.gates import at_most, refuse_blocked
 from recsys_batch.night.context import Run
-from recsys_batch.night.inputs import Intake, paths, write
+from recsys_batch.night.inputs import Intake, happened_on, paths, write
 from recsys_batch.spark.catalog.item_history import item_versions, join_as_of
 from recsys_batch.spark.events.classify import ClassifiedEvents, classify_events
 from recsys_batch.spark.events.interactions import count_returns, match_undoings, weigh_interactions
 from recsys_batch.spark.events.rows import EVENT_KEY, normalize_events, settings_key
 from recsys_batch.spark.inputs.input_log import Reading, read_new, read_whole
 from recsys_batch.spark.inputs.quarantine import ACCOUNT_REASONS, FILTERED, OUTSIDE_WINDOW, USED
+from recsys_batch.spark.inputs.sources import KEPT, read_table
 
 # More rows than this are not sent to every executor.
 _MAX_BROADCAST_ROWS = 2_000_000
+
+
+def refuse_empty_day(spark: SparkSession, config: Config, ds: date) -> None:
+    """Raise EmptyDayError where the sources have too few events of the date, before anything is written for it."""
+    asked = config.prepare.min_events_on_ds
+    events = read_table(spark, "events", config.sources.events, ds).where(KEPT)
+    found = len(events.where(happened_on(ds)).select(F.lit(1)).limit(asked).collect())
+    if found < asked:
+        raise _empty_day(config, ds, found)
 
 
 def prepare_events(intake: Intake, items: DataFrame) -> DataFrame:
@@ -63,10 +76,14 @@ def _write_accounts(run: Run, classified: ClassifiedEvents) -> None:
 def _check_day(run: Run) -> None:
     on_ds = int(run.summary.counts["prepare.events_on_ds"])
     if on_ds < run.config.prepare.min_events_on_ds:
-        raise EmptyDayError(
-            f"sources.events: {on_ds} usable event(s) on {run.ds}, prepare.min_events_on_ds asks for "
-            f"{run.config.prepare.min_events_on_ds}; retry when the day's log is in {paths(run.config.sources.events)}"
-        )
+        raise _empty_day(run.config, run.ds, on_ds)
+
+
+def _empty_day(config: Config, ds: date, found: int) -> EmptyDayError:
+    return EmptyDayError(
+        f"sources.events: {found} usable event(s) on {ds}, prepare.min_events_on_ds asks for "
+        f"{config.prepare.min_events_on_ds}; retry when the day's log is in {paths(config.sources.events)}"
+    )
 
 
 def _check_quarantine(intake: Intake) -> None:

@@ -1,7 +1,5 @@
 """Stage `publish`: the staged rows are audited against every gate, then published in one release."""
 
-from collections.abc import Mapping
-
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -11,16 +9,23 @@ from recsys_batch.contracts.identity import code_version
 from recsys_batch.contracts.load import hash_config
 from recsys_batch.night.context import Run, log
 from recsys_batch.night.rank import model_version
-from recsys_batch.night.retrieve import list_tables, profiles_of
+from recsys_batch.night.retrieve import profiles_of
 from recsys_batch.spark.publish.gates import Expectation, check_lists
-from recsys_batch.spark.publish.release import Release, count_staged, publish, read_staged, record_checks
+from recsys_batch.spark.publish.release import Release, read_staged, record_checks
+from recsys_batch.spark.publish.release import publish as publish_release
+
+
+def publish(run: Run) -> None:
+    """Audit the staged rows, then publish them. Raises GateFailedError and AnotherPublisherWonError."""
+    audit(run)
+    _release(run)
 
 
 def audit(run: Run) -> None:
     """Read the staged rows back and hold them against the gates. Raises GateFailedError."""
     checks = []
     items = run.items().select("item_index", "item_id", "eligible").persist()
-    for table in list_tables(run):
+    for table in run.facts.num_rows:
         log.info("publish: checking %s", table)
         checks += check_lists(read_staged(run.lake, table, run.run_id), items, _expectation(run, table, items))
     items.unpersist()
@@ -32,24 +37,25 @@ def audit(run: Run) -> None:
     refuse_blocked(checks, run.run_id)
 
 
-def release(run: Run, input_versions: Mapping[str, str], replaces: str | None) -> None:
+def _release(run: Run) -> None:
     """Publish the audited rows; the run's id is the release's."""
-    tables = tuple(list_tables(run))
+    tables = tuple(run.facts.num_rows)
     log.info("publish: %s", ", ".join(tables))
-    row = publish(
+    row = publish_release(
         run.lake,
         Release(
             release_id=run.run_id,
             ds=run.ds,
             run_id=run.run_id,
             action="publish",
-            row_counts=count_staged({table: read_staged(run.lake, table, run.run_id) for table in tables}),
+            row_counts=run.facts.num_rows,
             gates=tuple(run.summary.checks),
-            input_versions=input_versions,
+            input_versions=run.inputs,
             config_hash=hash_config(run.config),
             code_version=code_version(),
             model_versions={"encoder": model_version(run)},
-            replaces=replaces,
+            replaces=run.replaces,
+            prepared_run=run.maker_of("prepare"),
             lists=tables,
         ),
     )

@@ -1,4 +1,4 @@
-"""Stages `rank` and `rerank`: candidates become scored lists, scored lists become staged rows."""
+"""Stage `rank`: candidates are scored, and the scored lists reranked, in one pass; the rows are staged."""
 
 from pathlib import Path
 
@@ -6,23 +6,32 @@ from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config import Retrieve
 from recsys_batch.contracts.identity import encoder_version
 from recsys_batch.night.context import Run
-from recsys_batch.night.retrieve import LIST_KINDS, index_folder, list_tables
+from recsys_batch.night.retrieve import LIST_KINDS, candidates_of, index_folder
 from recsys_batch.report.progress import read_progress, watch
 from recsys_batch.spark.apply import map_batches
-from recsys_batch.spark.publish.release import count_staged, stage
+from recsys_batch.spark.publish.release import count_staged, read_staged, stage_rows
 from recsys_batch.training.registry.versions import name_of_folder
+from recsys_batch.workers.chain import Chain
 from recsys_batch.workers.rank import RankCandidates
 from recsys_batch.workers.rerank import RerankCandidates
 
 
 def rank(run: Run) -> None:
-    """Blend the scores of the candidate sources and order every profile's candidates."""
-    for table in list_tables(run):
-        folder = run.folder("progress", f"rank-{table}")
-        candidates = run.spark.read.parquet(run.folder("candidates", table))
-        with watch(folder, f"rank {table}", int(run.summary.counts.get(f"retrieve.{table}_profiles", 0))):
-            scored = map_batches(candidates, RankCandidates(blend_settings(run, table), folder))
-            scored.write.mode("overwrite").parquet(run.folder("scored", table))
+    """Blend the scores of the candidate sources, apply the rules, explain every row and stage the list tables."""
+    for table, num_profiles in run.facts.num_profiles.items():
+        folder = run.folder("progress", f"rerank-{table}")
+        score = RankCandidates(blend_settings(run, table), run.folder("progress", f"rank-{table}"))
+        choose = RerankCandidates(
+            index_folder(run), LIST_KINDS[table], run.config.rerank, run.config.retrieve.content.sharpness, folder
+        )
+        with watch(folder, f"rank {table}", num_profiles):
+            rows = map_batches(candidates_of(run, table), Chain(score, choose))
+            stage_rows(run.lake, table, rows, run.ds, run.run_id, model_version(run))
+        over_cap = sum(float(state.get("over_cap", 0)) for state in read_progress(folder))
+        run.summary.count("rerank", **{f"{table}_rows_over_category_cap": over_cap})
+    staged = {table: read_staged(run.lake, table, run.run_id) for table in run.facts.num_profiles}
+    run.facts.num_rows = count_staged(staged)
+    run.summary.count("rerank", **{f"{table}_rows": number for table, number in run.facts.num_rows.items()})
 
 
 def blend_settings(run: Run, table: str) -> Retrieve:
@@ -32,22 +41,6 @@ def blend_settings(run: Run, table: str) -> Retrieve:
         return settings
     content = settings.content.model_copy(update={"weight": settings.content.weight_in_similar_items})
     return settings.model_copy(update={"content": content})
-
-
-def rerank(run: Run) -> None:
-    """Apply the rules, explain every row and stage the list tables."""
-    staged = {}
-    for table in list_tables(run):
-        folder = run.folder("progress", f"rerank-{table}")
-        scored = run.spark.read.parquet(run.folder("scored", table))
-        task = RerankCandidates(
-            index_folder(run), LIST_KINDS[table], run.config.rerank, run.config.retrieve.content.sharpness, folder
-        )
-        with watch(folder, f"rerank {table}", int(run.summary.counts.get(f"retrieve.{table}_profiles", 0))):
-            staged[table] = stage(run.lake, table, map_batches(scored, task), run.ds, run.run_id, model_version(run))
-        over_cap = sum(float(state.get("over_cap", 0)) for state in read_progress(folder))
-        run.summary.count("rerank", **{f"{table}_rows_over_category_cap": over_cap})
-    run.summary.count("rerank", **{f"{table}_rows": number for table, number in count_staged(staged).items()})
 
 
 def model_version(run: Run) -> str:

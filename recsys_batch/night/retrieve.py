@@ -6,7 +6,6 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.night.context import Run
 from recsys_batch.night.encode import item_vectors, query_vectors
-from recsys_batch.night.prepare import REQUESTS
 from recsys_batch.report.progress import watch
 from recsys_batch.rules.reasons import ListKind
 from recsys_batch.spark.apply import map_batches
@@ -15,6 +14,7 @@ from recsys_batch.spark.retrieval.covisitation import covisitation_neighbors, da
 from recsys_batch.workers.covisitation import CountPairs
 from recsys_batch.workers.retrieve import RetrieveCandidates
 
+RETRIEVE = "retrieve"
 LIST_KINDS: dict[str, ListKind] = {
     Tables.USER_RECOMMENDATIONS: "user",
     Tables.QUERY_RECOMMENDATIONS: "query",
@@ -26,7 +26,7 @@ LIST_KINDS: dict[str, ListKind] = {
 def retrieve(run: Run) -> None:
     """Write the item index and the candidates of every list table of the night."""
     _write_index(run)
-    for table in list_tables(run):
+    for table in _list_tables(run):
         profiles = run.park(_profiles_of(run, table), "profiles", table)
         number = profiles.count()
         folder = run.folder("progress", f"retrieve-{table}")
@@ -37,29 +37,31 @@ def retrieve(run: Run) -> None:
         with watch(folder, f"retrieve {table}", number):
             candidates = map_batches(profiles.repartition(partitions), task)
             candidates.write.mode("overwrite").parquet(run.folder("candidates", table))
+        run.facts.num_profiles[table] = number
         run.summary.count("retrieve", **{f"{table}_profiles": number})
-
-
-def list_tables(run: Run) -> list[str]:
-    """Return the list tables that the config asks for; settled once a run, as queries must be looked for."""
-    if not run.summary.lists:
-        lists = run.config.lists
-        queries = (
-            histories.top_queries(run.read_prepared(Tables.INTERACTIONS), lists.queries) if lists.queries else None
-        )
-        wanted = {
-            Tables.USER_RECOMMENDATIONS: lists.users,
-            Tables.QUERY_RECOMMENDATIONS: queries is not None and not queries.isEmpty(),
-            Tables.SIMILAR_ITEMS: lists.similar_items,
-            Tables.REQUEST_RECOMMENDATIONS: lists.requests and bool(run.config.sources.requests),
-        }
-        run.summary.lists.extend(table for table, asked in wanted.items() if asked)
-    return run.summary.lists
 
 
 def profiles_of(run: Run, table: str) -> DataFrame:
     """Return the profiles (`schemas.PROFILES`) of everyone who gets a list in `table`, as `retrieve` left them."""
-    return run.spark.read.parquet(run.folder("profiles", table))
+    return run.spark.read.parquet(run.folder_of(RETRIEVE, "profiles", table))
+
+
+def candidates_of(run: Run, table: str) -> DataFrame:
+    """Return the candidates (`schemas.CANDIDATES`) of the same profiles."""
+    return run.spark.read.parquet(run.folder_of(RETRIEVE, "candidates", table))
+
+
+def _list_tables(run: Run) -> list[str]:
+    """Return the list tables that the config asks for, and that the log has anything for."""
+    lists = run.config.lists
+    queries = histories.top_queries(run.read_prepared(Tables.INTERACTIONS), lists.queries) if lists.queries else None
+    wanted = {
+        Tables.USER_RECOMMENDATIONS: lists.users,
+        Tables.QUERY_RECOMMENDATIONS: queries is not None and not queries.isEmpty(),
+        Tables.SIMILAR_ITEMS: lists.similar_items,
+        Tables.REQUEST_RECOMMENDATIONS: lists.requests and bool(run.config.sources.requests),
+    }
+    return [table for table, asked in wanted.items() if asked]
 
 
 def _profiles_of(run: Run, table: str) -> DataFrame:
@@ -73,12 +75,14 @@ def _profiles_of(run: Run, table: str) -> DataFrame:
             queries = histories.top_queries(run.read_prepared(Tables.INTERACTIONS), run.config.lists.queries)
             return histories.query_profiles(queries, query_vectors(run))
         case "request":
-            return histories.request_profiles(run.read_prepared(REQUESTS), run.items(), query_vectors(run), repeats)
+            return histories.request_profiles(
+                run.read_prepared(Tables.REQUESTS), run.items(), query_vectors(run), repeats
+            )
 
 
 def index_folder(run: Run) -> str:
-    """Return where the run's item index lies."""
-    return run.folder("index")
+    """Return where the item index lies that the run works on."""
+    return run.folder_of(RETRIEVE, "index")
 
 
 def _write_index(run: Run) -> None:

@@ -22,12 +22,12 @@ class RunSummary:
     state: str = "running"
     message: str = ""
     stages: dict[str, float] = field(default_factory=dict)
-    """Stage -> seconds."""
+    """Stage that the run went through -> seconds."""
+    reused: dict[str, str] = field(default_factory=dict)
+    """Stage that was not run again -> the run that left it."""
     counts: dict[str, float] = field(default_factory=dict)
     """`<stage>.<what>` -> number, in the order in which it was counted."""
     checks: list[Check] = field(default_factory=list)
-    lists: list[str] = field(default_factory=list)
-    """List tables of the night."""
     release_id: str = ""
     tables: dict[str, int] = field(default_factory=dict)
     """Published table -> Delta version."""
@@ -51,6 +51,8 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     for name, number in summary.counts.items():
         table.add_row(name.replace("_", " "), _written(number))
     table.add_section()
+    for stage, run_id in summary.reused.items():
+        table.add_row(f"{stage} (of run)", run_id)
     for stage, seconds in summary.stages.items():
         table.add_row(f"{stage} (seconds)", f"{seconds:,.1f}")
     if summary.checks:

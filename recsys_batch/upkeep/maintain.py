@@ -16,7 +16,7 @@ from recsys_batch.spark.inputs.input_log import FILES
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.maintain.compaction import compact, vacuum
 from recsys_batch.spark.maintain.nights import RetainedNights, encoders_in_use, find_nights, texts_in_use
-from recsys_batch.spark.maintain.old_runs import remove_old_runs
+from recsys_batch.spark.maintain.old_runs import remove_old_runs, remove_superseded
 from recsys_batch.spark.publish.release import staged_name
 from recsys_batch.spark.retrieval.embeddings import keys_of
 from recsys_batch.spark.retrieval.orphans import sweep
@@ -31,7 +31,6 @@ _APPENDED = (
     FILES,
     Tables.ITEM_HISTORY,
     Tables.ID_INDICES,
-    Tables.RUN_STAGES,
     Tables.QUALITY_METRICS,
     Tables.RELEASES,
 )
@@ -45,7 +44,7 @@ _REPLACED = (
     Tables.USER_HISTORIES,
     Tables.ACCOUNTS,
     Tables.REVIEWS,
-    "requests",
+    Tables.REQUESTS,
     Tables.PUBLICATIONS,
     *(staged_name(table) for table in Lists.KEY),
 )
@@ -83,14 +82,17 @@ def maintain(lake: Lake, config: Config, fingerprint: str, summary: RunSummary, 
 
 def _remove_runs(lake: Lake, nights: RetainedNights, before: datetime, dry_run: bool) -> dict[str, float]:
     old = remove_old_runs(lake, nights, before, dry_run)
-    if old.run_ids:
-        log.info("runs %s: %s", "that would be removed" if dry_run else "removed", ", ".join(old.run_ids))
+    superseded = remove_superseded(lake, before, dry_run)
+    for what, run_ids in (("runs", old.run_ids), ("prepared slices of runs", superseded)):
+        if run_ids:
+            log.info("%s %s: %s", what, "that would be removed" if dry_run else "removed", ", ".join(run_ids))
     return {
         "folders_removed": old.folders,
         "megabytes_removed": old.folder_bytes / 2**20,
         "staged_slices_removed": old.slices,
         "staged_rows_removed": old.rows,
         "old_but_needed": old.needed,
+        "prepared_runs_removed": len(superseded),
     }
 
 

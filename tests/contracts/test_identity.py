@@ -52,22 +52,23 @@ def test_anything_else_is_refused_by_name(text: str) -> None:
 
 
 def test_the_order_in_which_versions_are_given_does_not_matter() -> None:
-    one = identify(DS, "c", {"events": "1", "items": "2"}, {"encoder": "3", "ranker": "4"})
-    other = identify(DS, "c", {"items": "2", "events": "1"}, {"ranker": "4", "encoder": "3"})
+    one = identify(DS, "prepare", "s", {"events": "1", "items": "2"})
+    other = identify(DS, "prepare", "s", {"items": "2", "events": "1"})
     assert one == other
     assert len(bytes.fromhex(one)) == 32
 
 
 def test_each_part_changes_the_identity() -> None:
     identities = [
-        identify(DS, "c", {"events": "1"}, {"encoder": "3"}),
-        identify(date(2026, 2, 4), "c", {"events": "1"}, {"encoder": "3"}),
-        identify(DS, "d", {"events": "1"}, {"encoder": "3"}),
-        identify(DS, "c", {"events": "2"}, {"encoder": "3"}),
-        identify(DS, "c", {"items": "1"}, {"encoder": "3"}),
-        identify(DS, "c", {"events": "1", "items": "1"}, {"encoder": "3"}),
-        identify(DS, "c", {"events": "1"}, {"encoder": "4"}),
-        identify(DS, "c", {"events": "1"}, {}),
+        identify(DS, "prepare", "s", {"events": "1"}),
+        identify(date(2026, 2, 4), "prepare", "s", {"events": "1"}),
+        identify(DS, "encode", "s", {"events": "1"}),
+        identify(DS, "prepare", "t", {"events": "1"}),
+        identify(DS, "prepare", "s", {"events": "2"}),
+        identify(DS, "prepare", "s", {"items": "1"}),
+        identify(DS, "prepare", "s", {"events": "1", "items": "1"}),
+        identify(DS, "prepare", "s", {"events": "1"}, before="b"),
+        identify(DS, "prepare", "s", {}),
     ]
     assert len(set(identities)) == len(identities)
 

@@ -1,13 +1,14 @@
 """The whole night on the small demo shop: what is published, and what doing it again changes."""
 
 import shutil
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from pyspark.sql import functions as F
 
-from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError, GateFailedError
+from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError, EmptyDayError, GateFailedError
 from recsys_batch.report.summary import RunSummary
 from tests.e2e.conftest import DS
 
@@ -133,9 +134,25 @@ def test_a_forced_night_staged_and_resumed_encodes_nothing_and_publishes_the_sam
     assert {r.run_id for r in rows} == {resumed.run_id}
 
 
-def test_other_config_is_refused_without_force(lake_copy: Path, night) -> None:
-    with pytest.raises(AlreadyPublishedError, match="--force"):
-        night("rerank.category_cap=3", lake=lake_copy)
+def test_only_what_a_change_concerns_is_run_again(spark, lake_copy: Path, night, published) -> None:
+    _, first = published
+    with pytest.raises(AlreadyPublishedError, match=r"--force .* --resume"):
+        night("rerank.category_cap=1", lake=lake_copy)
+    changed = night("rerank.category_cap=1", "retrieve.content.weight=0.1", lake=lake_copy, force=True, resume=True)
+    assert (list(changed.stages), changed.state) == (["rank", "publish"], "published")
+    assert changed.reused == dict.fromkeys(("prepare", "encode", "retrieve"), first.run_id)
+    (release,) = read(spark, lake_copy, "releases").where(F.col("run_id") == changed.run_id).collect()
+    assert (release.prepared_run, release.replaces) == (first.run_id, first.release_id)
+    # Every check of the inputs is the new release's too.
+    names = {(gate.table, gate["check"]) for gate in release.gates}
+    assert names == {(check.table, check.check) for check in first.checks}
+    assert changed.counts.keys() == first.counts.keys()
+
+
+def test_a_date_without_events_is_refused_before_anything_is_written(tmp_path: Path, night) -> None:
+    with pytest.raises(EmptyDayError, match=r"0 usable event\(s\) on 2020-01-01"):
+        night(ds=date(2020, 1, 1))
+    assert not (tmp_path / "lake").exists()
 
 
 def test_failed_gate_leaves_the_previous_release(spark, lake_copy: Path, night) -> None:

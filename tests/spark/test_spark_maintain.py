@@ -12,11 +12,13 @@ from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.gates import Check
 from recsys_batch.contracts.identity import encoder_version
 from recsys_batch.contracts.load import load_config
+from recsys_batch.contracts.run_facts import RunFacts
 from recsys_batch.report.summary import RunSummary
-from recsys_batch.spark.lake.runs import find_unfinished, record_stage
+from recsys_batch.spark.lake.prepared import replace_prepared
+from recsys_batch.spark.lake.runs import record_stage, stages_of
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.maintain.nights import RetainedNights, find_nights
-from recsys_batch.spark.publish.release import Release, _claim, latest_release, publish, roll_forward, stage
+from recsys_batch.spark.publish.release import Release, _claim, latest_release, publish, roll_forward, stage_rows
 from recsys_batch.spark.publish.shown import shown_to
 from recsys_batch.upkeep.maintain import maintain
 from tests.conftest import ROOT
@@ -53,15 +55,16 @@ def release(run_id, replaces=None, release_id=None, action="publish"):
     )
 
 
-def prepare(lake, frame, ds):
-    items = [
-        {"ds": ds, "item_id": f"i{n}", "item_index": n, "title": text, "text": text} for n, text in enumerate(TEXTS[ds])
-    ]
-    types = {"ds": "date", "item_id": "string", "item_index": "int", "title": "string", "text": "string"}
-    lake.replace_ds(Tables.ITEMS, frame(types, items), ds)
-    searches = [{"ds": ds, "event_type": "search", "query": query} for query in QUERIES[ds]]
-    types = {"ds": "date", "event_type": "string", "query": "string"}
-    lake.replace_ds(Tables.INTERACTIONS, frame(types, [*searches, {"ds": ds, "event_type": "view"}]), ds)
+def prepare(lake, frame, run_id):
+    ds = RUNS[run_id]
+    items = [{"item_id": f"i{n}", "item_index": n, "title": text, "text": text} for n, text in enumerate(TEXTS[ds])]
+    types = {"item_id": "string", "item_index": "int", "title": "string", "text": "string"}
+    replace_prepared(lake, Tables.ITEMS, frame(types, items), ds, run_id)
+    searches = [{"event_type": "search", "query": query} for query in QUERIES[ds]]
+    types = {"event_type": "string", "query": "string"}
+    rows = frame(types, [*searches, {"event_type": "view"}])
+    replace_prepared(lake, Tables.INTERACTIONS, rows, ds, run_id)
+    record_stage(lake, run_id, "prepare", f"prepared {run_id}", {}, RunFacts({"prepare": run_id}))
 
 
 def work(lake, frame, run_id):
@@ -74,32 +77,27 @@ def work(lake, frame, run_id):
     ]
     for table in (USERS, SIMILAR):
         # Two small files a slice, so that there is something to merge.
-        stage(lake, table, frame(RANKED, rows).repartitionByRange(2, "rank"), ds, run_id, encoder_version(ONE))
+        stage_rows(lake, table, frame(RANKED, rows).repartitionByRange(2, "rank"), ds, run_id, encoder_version(ONE))
     index = folder_of(lake, run_id) / "index"
     index.mkdir(parents=True)
     (index / "part-0.parquet").write_bytes(b"x" * 1000)
-    record_stage(lake, ds, run_id, f"identity {run_id}", "rerank", 1.0, {}, finished=False)
-
-
-def finish(lake, run_id):
-    record_stage(lake, RUNS[run_id], run_id, f"identity {run_id}", "publish", 1.0, {}, finished=True)
+    record_stage(lake, run_id, "rank", f"identity {run_id}", {}, RunFacts({"rank": run_id}))
 
 
 @pytest.fixture(scope="module")
 def made(spark, frame, tmp_path_factory):
     root = tmp_path_factory.mktemp("maintained") / "lake"
     lake = Lake.at(spark, str(root))
+    for run_id in (STOPPED, FIRST, SECOND, THIRD, AGAIN):
+        prepare(lake, frame, run_id)
     for ds, texts in TEXTS.items():
-        prepare(lake, frame, ds)
         night(lake, frame, *texts, *QUERIES[ds], run_id=str(ds))
     night(lake, frame, "tea", fingerprint=TWO)  # tried once, never released
     for run_id in RUNS:
         work(lake, frame, run_id)
     for run_id in (FIRST, SECOND, THIRD):
         publish(lake, release(run_id))
-        finish(lake, run_id)
     publish(lake, release(AGAIN, replaces=THIRD))
-    finish(lake, AGAIN)
     _claim(lake, release(CUT_SHORT))
     (root / "runs" / "notes").mkdir()
     return root
@@ -171,12 +169,15 @@ def test_a_dry_run_says_what_a_run_would_do_and_changes_nothing(first):
     assert first.dry.state == "checked"
     counts = {name: number for name, number in first.dry.counts.items() if number}
     real = first.counts
+    # Two files of 1,000 bytes, and what the two runs recorded.
+    assert 2000 < counts["runs.megabytes_removed"] * 2**20 < 4000
     assert counts == {
         "runs.folders_removed": 2,
-        "runs.megabytes_removed": 2000 / 2**20,
+        "runs.megabytes_removed": counts["runs.megabytes_removed"],
         "runs.staged_slices_removed": 4,
         "runs.staged_rows_removed": 8,
         "runs.old_but_needed": 1,
+        "runs.prepared_runs_removed": 1,
         "vectors.encoders_in_use": 1,
         "vectors.stored": 7,
         "vectors.unused": 3,
@@ -191,7 +192,7 @@ def test_a_dry_run_says_what_a_run_would_do_and_changes_nothing(first):
 
 def test_what_old_nights_left_goes_and_all_that_is_needed_stays(spark, made, first, lake_after, frame):
     lake, before = lake_after, first.published_before
-    assert find_unfinished(Lake.at(spark, str(made)), D1, f"identity {STOPPED}") is not None
+    assert stages_of(Lake.at(spark, str(made)), STOPPED)
     kept = {CUT_SHORT, SECOND, THIRD, AGAIN}
     assert staged_runs(lake, USERS) == staged_runs(lake, SIMILAR) == kept
     assert {path.name for path in folder_of(lake).iterdir()} == {*kept, "notes"}
@@ -199,8 +200,12 @@ def test_what_old_nights_left_goes_and_all_that_is_needed_stays(spark, made, fir
     assert published(lake) == before
     assert {row.ds for row in lake.read(USERS).select("ds").distinct().collect()} == {D1, D2, D3}
     # A run without its files is not resumed; one that has them is.
-    assert find_unfinished(lake, D1, f"identity {STOPPED}") is None
-    assert find_unfinished(lake, D0, f"identity {CUT_SHORT}") is not None
+    assert stages_of(lake, STOPPED) == []
+    assert stages_of(lake, CUT_SHORT) != []
+    # What a release rests on stays prepared, whichever its date.
+    for table in (Tables.ITEMS, Tables.INTERACTIONS):
+        rows = lake.read(table).select("ds", "run_id").distinct().collect()
+        assert {(row.ds, row.run_id) for row in rows} == {(D1, FIRST), (D2, SECOND), (D3, THIRD), (D3, AGAIN)}
     # Vectors are only marked so far.
     assert vectors(lake, frame) == ["mug", "new pot", "old", "old pot", "pot", "tea"]
 
@@ -283,7 +288,7 @@ def test_a_lake_without_nights(spark, tmp_path):
     assert not (tmp_path / "empty").exists()
 
 
-def test_the_newest_dates_and_those_worked_on_lately_are_retained(lake):
+def test_the_newest_dates_and_those_worked_on_lately_are_retained(lake, frame):
     long_ago = datetime.now(UTC) - timedelta(days=1)
     now = datetime.now(UTC) + timedelta(minutes=1)
     assert find_nights(lake, 2, now) == RetainedNights(D2)
@@ -292,5 +297,5 @@ def test_the_newest_dates_and_those_worked_on_lately_are_retained(lake):
     nights = RetainedNights(D2, frozenset({D0}))
     assert [nights.hold(ds) for ds in (D0, D1, D2, D3)] == [True, False, True, True]
     for predicate, expected in ((nights.predicate, {D0, D2, D3}), (nights.outside, {D1})):
-        found = lake.read(Tables.RUN_STAGES).where(predicate).select("ds").distinct().collect()
-        assert {row.ds for row in found} == expected
+        dates = frame({"ds": "date"}, [{"ds": ds} for ds in (D0, D1, D2, D3)])
+        assert {row.ds for row in dates.where(predicate).collect()} == expected

@@ -20,7 +20,7 @@ from recsys_batch.spark.publish.release import (
     read_release,
     record_checks,
     roll_forward,
-    stage,
+    stage_rows,
     staged_name,
 )
 
@@ -73,9 +73,9 @@ def made(spark, frame, tmp_path_factory):
             for n, i in enumerate(items, 1)
         ]
         ranked = frame(RANKED, rows).coalesce(1)
-        stage(lake, USERS, ranked, OTHER if run_id == "D" else DS, run_id, "m1")
+        stage_rows(lake, USERS, ranked, OTHER if run_id == "D" else DS, run_id, "m1")
         if run_id == "A":
-            stage(lake, SIMILAR, ranked, DS, run_id, "m1")
+            stage_rows(lake, SIMILAR, ranked, DS, run_id, "m1")
     row = publish(lake, release("A", lists=(USERS, SIMILAR)))
     return root, row
 

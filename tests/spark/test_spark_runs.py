@@ -1,30 +1,47 @@
 from datetime import date
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.spark.lake.runs import find_unfinished, record_stage, record_status, retire_runs
+from recsys_batch.contracts.gates import Check
+from recsys_batch.contracts.run_facts import RunFacts
+from recsys_batch.spark.lake.runs import (
+    finished_stages,
+    record_stage,
+    record_status,
+    retire_run,
+    stages_of,
+    start_run,
+)
 
 D1, D2 = date(2026, 6, 29), date(2026, 6, 30)
+ONE, TWO, OTHER = "20260630-01010101-00000a", "20260630-02020202-00000b", "20260629-03030303-00000c"
 
 
-def test_the_newest_unpublished_run_of_the_identity_is_found(lake):
-    assert find_unfinished(lake, D2, "same") is None
-    record_stage(lake, D2, "run-1", "same", "prepare", 1.5, {"prepare.items": 7}, finished=False)
-    record_stage(lake, D2, "run-2", "same", "prepare", 1.0, {"prepare.items": 8}, finished=False)
-    record_stage(lake, D2, "run-2", "same", "encode", 2.0, {}, finished=False)
-    record_stage(lake, D2, "run-3", "other", "prepare", 1.0, {}, finished=False)
-    record_stage(lake, D1, "run-4", "same", "prepare", 1.0, {}, finished=False)
-    assert find_unfinished(lake, D2, "same") == ("run-2", {"prepare": {"prepare.items": 8.0}, "encode": {}})
-    assert find_unfinished(lake, D2, "other") == ("run-3", {"prepare": {}})
-    assert find_unfinished(lake, D1, "same") == ("run-4", {"prepare": {}})
-    assert find_unfinished(lake, D2, "unheard") is None
+def found(lake, ds):
+    return [(each.stage, each.run_id, each.identity) for each in finished_stages(lake, ds)]
 
 
-def test_a_released_run_is_not_resumed(lake):
-    record_stage(lake, D2, "run-1", "same", "prepare", 1.0, {}, finished=False)
-    record_stage(lake, D2, "run-1", "same", "publish", 1.0, {}, finished=True)
-    assert find_unfinished(lake, D2, "same") is None
-    record_stage(lake, D2, "run-2", "same", "prepare", 1.0, {"n": 1}, finished=False)
-    assert find_unfinished(lake, D2, "same") == ("run-2", {"prepare": {"n": 1.0}})
+def test_the_stages_of_a_dates_runs_are_found_newest_first(lake):
+    assert finished_stages(lake, D2) == []
+    start_run(lake, ONE)
+    assert found(lake, D2) == []
+    record_stage(lake, ONE, "prepare", "p1", {"prepare.items": 7}, RunFacts({"prepare": ONE}))
+    record_stage(lake, TWO, "prepare", "p2", {}, RunFacts({"prepare": TWO}))
+    record_stage(lake, OTHER, "prepare", "p1", {}, RunFacts({"prepare": OTHER}))
+    record_stage(lake, ONE, "encode", "e1", {}, RunFacts({"prepare": ONE, "encode": ONE}))
+    start_run(lake, ONE)  # goes on to publish what it staged: what it has finished stays
+    assert found(lake, D2) == [("encode", ONE, "e1"), ("prepare", TWO, "p2"), ("prepare", ONE, "p1")]
+    assert found(lake, D1) == [("prepare", OTHER, "p1")]
+    assert finished_stages(lake, D2)[2].counts == {"prepare.items": 7}
+    retire_run(lake, ONE)
+    retire_run(lake, ONE)
+    assert found(lake, D2) == [("prepare", TWO, "p2")]
+
+
+def test_what_a_run_knew_comes_back(lake):
+    check = Check("events", "rows of 手机", 3.0, 2.0, "pass")
+    facts = RunFacts({"prepare": ONE, "retrieve": TWO}, [check], {"similar_items": 4}, {"similar_items": 40})
+    record_stage(lake, TWO, "retrieve", "r1", {}, facts)
+    assert stages_of(lake, TWO)[0].facts == facts
 
 
 def test_every_end_of_a_run_is_a_row(lake):
@@ -39,16 +56,3 @@ def test_every_end_of_a_run_is_a_row(lake):
         ({"encode": 2.0}, {"encode.texts": 7.0}),
         ({"encode": 2.5}, {}),
     ]
-
-
-def test_a_run_whose_files_are_removed_is_not_resumed(lake):
-    assert retire_runs(lake, ["run-1"]) == 0  # a lake without runs
-    record_stage(lake, D2, "run-1", "same", "prepare", 1.0, {}, finished=False)
-    record_stage(lake, D2, "run-2", "same", "prepare", 1.0, {}, finished=False)
-    record_stage(lake, D2, "run-2", "same", "encode", 1.0, {}, finished=False)
-    record_stage(lake, D1, "run-3", "other", "publish", 1.0, {}, finished=True)
-    assert retire_runs(lake, ["run-2", "run-3", "run-4"]) == 1
-    assert find_unfinished(lake, D2, "same") == ("run-1", {"prepare": {}})
-    rows = lake.read("run_stages").count()
-    assert retire_runs(lake, {"run-2": 0, "run-3": 0}) == 0
-    assert lake.read("run_stages").count() == rows == 5

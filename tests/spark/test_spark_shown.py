@@ -4,8 +4,9 @@ import pytest
 
 from recsys_batch.contracts.columns import EVENT_TYPE_CODES, Tables
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
+from recsys_batch.spark.lake.prepared import replace_prepared
 from recsys_batch.spark.lake.tables import Lake
-from recsys_batch.spark.publish.release import Release, publish, stage
+from recsys_batch.spark.publish.release import Release, publish, stage_rows
 from recsys_batch.spark.publish.shown import shown_to, some_users
 
 DS = date(2026, 6, 30)
@@ -19,7 +20,6 @@ RANKED = {
     "reason": REASON,
 }
 HISTORIES = {
-    "ds": "date",
     "user_id": "string",
     "history": "array<int>",
     "history_codes": "array<tinyint>",
@@ -31,20 +31,22 @@ HISTORIES = {
 def lake(spark, frame, tmp_path_factory):
     """Users of 3, 5, 15 and 16 history items; u5 has a list, and item A has one."""
     lake = Lake.at(spark, str(tmp_path_factory.mktemp("shown") / "lake"))
-    items = [{"ds": DS, "item_id": i, "title": f"title {i}", "item_index": n} for n, i in enumerate("ABCDE")]
-    types = {"ds": "date", "item_id": "string", "title": "string", "item_index": "int"}
-    lake.replace_ds(Tables.ITEMS, frame(types, items).coalesce(1), DS)
+    items = [{"item_id": i, "title": f"title {i}", "item_index": n} for n, i in enumerate("ABCDE")]
+    types = {"item_id": "string", "title": "string", "item_index": "int"}
+    replace_prepared(lake, Tables.ITEMS, frame(types, items).coalesce(1), DS, "run")
+    # A later run of the date, which was not published.
+    others = [row | {"title": "another title"} for row in items]
+    replace_prepared(lake, Tables.ITEMS, frame(types, others).coalesce(1), DS, "later")
     times = [date(2026, 6, 30 - n) for n in range(16)]
     codes = [EVENT_TYPE_CODES[name] for name in ("purchase", "view", "cart", "rating", "click")] + [2] * 11
     rows = [
-        {"ds": DS, "user_id": f"u{n}", "history": [2, 0, 1, 4, 3, *[0] * 11][:n], "history_codes": codes[:n]}
+        {"user_id": f"u{n}", "history": [2, 0, 1, 4, 3, *[0] * 11][:n], "history_codes": codes[:n]}
         for n in (3, 5, 15, 16)
     ]
     histories = frame(HISTORIES | {"days": "array<date>"}, [r | {"days": times[: len(r["history"])]} for r in rows])
-    made = histories.selectExpr(
-        "ds", "user_id", "history", "history_codes", "CAST(days AS ARRAY<TIMESTAMP>) history_times"
-    )
-    lake.replace_ds(Tables.USER_HISTORIES, made.coalesce(1), DS)
+    made = histories.selectExpr("user_id", "history", "history_codes", "CAST(days AS ARRAY<TIMESTAMP>) history_times")
+    replace_prepared(lake, Tables.USER_HISTORIES, made.coalesce(1), DS, "run")
+    replace_prepared(lake, Tables.USER_HISTORIES, made.where("user_id = 'u15'").coalesce(1), DS, "later")
     for table, key in ((Tables.USER_RECOMMENDATIONS, "u5"), (Tables.SIMILAR_ITEMS, "A")):
         listed = [
             {
@@ -57,7 +59,7 @@ def lake(spark, frame, tmp_path_factory):
             }
             for n, i in enumerate("DBE", 1)
         ]
-        stage(lake, table, frame(RANKED, listed).coalesce(1), DS, "run", "m1")
+        stage_rows(lake, table, frame(RANKED, listed).coalesce(1), DS, "run", "m1")
     lists = (Tables.USER_RECOMMENDATIONS, Tables.SIMILAR_ITEMS)
     publish(lake, Release("rel", DS, "run", "publish", dict.fromkeys(lists, 3), (), {}, "h", "1", {}, None, lists))
     return lake

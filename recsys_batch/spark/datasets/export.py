@@ -15,6 +15,7 @@ from recsys_batch.spark.datasets.labels import category_labels
 from recsys_batch.spark.datasets.leaks import training_texts
 from recsys_batch.spark.datasets.splits import SPLIT
 from recsys_batch.spark.lake.manifests import read_manifest
+from recsys_batch.spark.lake.prepared import read_prepared
 from recsys_batch.spark.lake.tables import Lake
 
 _ITEM_FIELDS = ("title", "brand", "description", "category")
@@ -26,14 +27,14 @@ def export_examples(lake: Lake, split: str, ds: date, category_levels: int) -> s
     `category_levels`: how many levels of a category path make a class. Raises ManifestNotFoundError where the dataset
     is not finished.
     """
-    read_manifest(lake, split, ds)
+    manifest = read_manifest(lake, split, ds)
     source = f"{Tables.DATASETS}/{split}"
     interactions = lake.read_ds(f"{source}/{Tables.INTERACTIONS}", ds)
     clicks = click_examples(lake.read_ds(f"{source}/{Tables.QUERY_ITEMS}", ds))
     tables = {
         ExampleTables.ITEMS: item_examples(
             lake.read_ds(f"{source}/{Tables.TRAINING_TEXTS}", ds),
-            lake.read_ds(Tables.ITEMS, ds),
+            read_prepared(lake, Tables.ITEMS, ds, manifest.source_run_id),
             interactions,
             ds,
             category_levels,

@@ -87,6 +87,12 @@ def list_folders(spark: SparkSession, uri: str) -> list[str]:
     return sorted(state.getPath().getName() for state in system.listStatus(path) if state.isDirectory())
 
 
+def is_there(spark: SparkSession, uri: str) -> bool:
+    """Whether a file or folder is there."""
+    path = _jvm(spark).org.apache.hadoop.fs.Path(uri)
+    return bool(path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()).exists(path))
+
+
 def folder_state(spark: SparkSession, uri: str) -> FolderState:
     """Return size and last change of a folder, of what unfinished writes have left there too."""
     path = _jvm(spark).org.apache.hadoop.fs.Path(uri)
@@ -116,8 +122,22 @@ def write_text(spark: SparkSession, uri: str, text: str) -> None:
         )
 
 
+def read_text(spark: SparkSession, uri: str) -> str | None:
+    """Return the text of a small file; None where it is not there."""
+    jvm = _jvm(spark)
+    path = jvm.org.apache.hadoop.fs.Path(uri)
+    system = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    if not system.exists(path):
+        return None
+    stream = system.open(path)
+    try:
+        return str(jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+    finally:
+        stream.close()
+
+
 def delete_folder(spark: SparkSession, uri: str) -> None:
-    """Delete a folder and all below it; nothing where it is not there."""
+    """Delete a folder and all below it, or a file; nothing where it is not there."""
     path = _jvm(spark).org.apache.hadoop.fs.Path(uri)
     path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()).delete(path, True)
 

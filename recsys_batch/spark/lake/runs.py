@@ -1,33 +1,67 @@
-"""Which stages of which runs are finished: what `--resume` and `--stage` go by; and how every run ended."""
+"""What runs have finished: the stages that `--resume` and `--stage` go by, and how every run ended.
 
-from collections.abc import Collection, Mapping
+The finished stages of a run stand in one small file of its folder, so that they go with what the run left there. Only
+one process works under a run's id.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 
-from pyspark.sql import functions as F
-
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.contracts.schemas import RUN_STAGES_DDL, RUN_STATUS_DDL
+from recsys_batch.contracts.identity import date_of_run
+from recsys_batch.contracts.run_facts import RunFacts
+from recsys_batch.contracts.schemas import RUN_STATUS_DDL
+from recsys_batch.spark.lake.files import delete_folder, list_folders, read_text, write_text
 from recsys_batch.spark.lake.tables import Lake
 
-_RELEASED = "released"
-# Its files are gone (`retire_runs`).
-_REMOVED = "removed"
+RUNS = "runs"
+_FILE = "stages.json"
+
+
+@dataclass(frozen=True)
+class FinishedStage:
+    """A stage that a run has finished, with its counts and what the run knew then."""
+
+    stage: str
+    run_id: str
+    identity: str
+    finished_at: str
+    """ISO 8601, UTC: of two, the later one is the greater text."""
+    counts: dict[str, float]
+    facts: RunFacts
+
+
+def start_run(lake: Lake, run_id: str) -> None:
+    """Make the run's folder, so that maintenance sees that the run is at work."""
+    _write(lake, run_id, stages_of(lake, run_id))
 
 
 def record_stage(
-    lake: Lake,
-    ds: date,
-    run_id: str,
-    identity: str,
-    stage: str,
-    seconds: float,
-    counts: Mapping[str, float],
-    finished: bool,
+    lake: Lake, run_id: str, stage: str, identity: str, counts: Mapping[str, float], facts: RunFacts
 ) -> None:
-    """Append one row for a finished stage; the last of a published run is marked, so that nobody resumes it."""
-    name = _RELEASED if finished else stage
-    row = (ds, run_id, identity, name, seconds, _doubles(counts), datetime.now(UTC))
-    lake.append(Tables.RUN_STAGES, lake.spark.createDataFrame([row], RUN_STAGES_DDL), ("ds",))
+    """Record that the run has finished the stage."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    _write(lake, run_id, [*stages_of(lake, run_id), FinishedStage(stage, run_id, identity, now, {**counts}, facts)])
+
+
+def stages_of(lake: Lake, run_id: str) -> list[FinishedStage]:
+    """Return the finished stages of one run, oldest first."""
+    text = read_text(lake.spark, _path(lake, run_id))
+    return [FinishedStage(**each | {"facts": RunFacts.from_values(each["facts"])}) for each in json.loads(text or "[]")]
+
+
+def finished_stages(lake: Lake, ds: date) -> list[FinishedStage]:
+    """Return the finished stages of all runs of the date, newest first."""
+    runs = [run_id for run_id in list_folders(lake.spark, lake.path(RUNS)) if date_of_run(run_id) == ds]
+    found = [stage for run_id in runs for stage in stages_of(lake, run_id)]
+    return sorted(found, key=lambda each: (each.finished_at, each.run_id), reverse=True)
+
+
+def retire_run(lake: Lake, run_id: str) -> None:
+    """Have no later run go on from this one; to be called before what it left is removed."""
+    delete_folder(lake.spark, _path(lake, run_id))
 
 
 def record_status(
@@ -39,43 +73,17 @@ def record_status(
     seconds: Mapping[str, float],
     counts: Mapping[str, float],
 ) -> None:
-    """Append one row for a run that has ended, well or not; a resumed run gets one each time."""
+    """Append one row for a run that has ended, well or not."""
     row = (ds, run_id, state, message, _doubles(seconds), _doubles(counts), datetime.now(UTC))
     lake.append(Tables.RUN_STATUS, lake.spark.createDataFrame([row], RUN_STATUS_DDL), ("ds",))
 
 
-def find_unfinished(lake: Lake, ds: date, identity: str) -> tuple[str, dict[str, dict[str, float]]] | None:
-    """Return the newest unpublished run of the identity and its finished stages with their counts, or None.
-
-    Runs whose files were removed do not count.
-    """
-    if not lake.exists(Tables.RUN_STAGES):
-        return None
-    rows = lake.read_ds(Tables.RUN_STAGES, ds).where(F.col("identity") == identity).orderBy("finished_at").collect()
-    closed = {row.run_id for row in rows if row.stage in (_RELEASED, _REMOVED)}
-    open_runs = [row.run_id for row in rows if row.run_id not in closed]
-    if not open_runs:
-        return None
-    run_id = open_runs[-1]
-    return run_id, {row.stage: dict(row.counts) for row in rows if row.run_id == run_id}
+def _write(lake: Lake, run_id: str, stages: list[FinishedStage]) -> None:
+    write_text(lake.spark, _path(lake, run_id), json.dumps([asdict(each) for each in stages], indent=1))
 
 
-def retire_runs(lake: Lake, run_ids: Collection[str]) -> int:
-    """Have those of the runs that are unpublished never resumed again; return how many there were.
-
-    Call it before their files are removed.
-    """
-    if not lake.exists(Tables.RUN_STAGES):
-        return 0
-    rows = lake.read(Tables.RUN_STAGES).where(F.col("run_id").isin(sorted(run_ids)))
-    known = rows.groupBy("ds", "run_id", "identity").agg(F.collect_set("stage").alias("stages")).collect()
-    still_open = [row for row in known if not {_RELEASED, _REMOVED} & set(row.stages)]
-    if still_open:
-        now = datetime.now(UTC)
-        none: dict[str, float] = {}
-        retired = [(row.ds, row.run_id, row.identity, _REMOVED, 0.0, none, now) for row in still_open]
-        lake.append(Tables.RUN_STAGES, lake.spark.createDataFrame(retired, RUN_STAGES_DDL), ("ds",))
-    return len(still_open)
+def _path(lake: Lake, run_id: str) -> str:
+    return lake.path(f"{RUNS}/{run_id}/{_FILE}")
 
 
 def _doubles(numbers: Mapping[str, float]) -> dict[str, float]:

@@ -92,7 +92,10 @@ class Lake:
         between, the rows are written again.
         """
         writer = frame.write.format("delta").mode("overwrite").option("replaceWhere", predicate)
-        writer = writer.partitionBy(*partition_by).option("mergeSchema", "true")
+        writer = writer.option("mergeSchema", "true")
+        # A table that an older version made keeps its own partitions.
+        if not self.exists(name):
+            writer = writer.partitionBy(*partition_by)
         if txn:
             writer = writer.option("txnAppId", txn).option("txnVersion", 1).option("userMetadata", txn)
         else:

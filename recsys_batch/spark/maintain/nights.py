@@ -13,12 +13,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Lists, Tables
-from recsys_batch.contracts.identity import encoder_version
+from recsys_batch.contracts.identity import date_of_run, encoder_version
+from recsys_batch.spark.lake.files import folder_state, list_folders
+from recsys_batch.spark.lake.runs import RUNS
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import staged_name
 
-_DATED = (Tables.ITEMS, Tables.RUN_STAGES, Tables.RELEASES)
-_REQUESTS = "requests"
+_DATED = (Tables.ITEMS, Tables.RELEASES)
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class RetainedNights:
     since: date
     """The oldest of the newest nights; every later date is retained too."""
     active: frozenset[date] = frozenset()
-    """Older dates that a run finished a stage of lately, such as those of a backfill."""
+    """Older dates that a run worked on lately, such as those of a backfill."""
 
     def hold(self, ds: date) -> bool:
         """Whether the date is retained."""
@@ -48,21 +49,27 @@ class RetainedNights:
 def find_nights(lake: Lake, keep: int, active_since: datetime) -> RetainedNights | None:
     """Return the newest `keep` nights, and what runs worked on after `active_since`; None in a lake without nights."""
     tables = [name for name in _DATED if lake.exists(name)]
-    dates = sorted({row.ds for name in tables for row in lake.read(name).select("ds").distinct().collect()})
+    runs = {run_id: date_of_run(run_id) for run_id in list_folders(lake.spark, lake.path(RUNS))}
+    dates = {row.ds for name in tables for row in lake.read(name).select("ds").distinct().collect()}
+    dates |= {ds for ds in runs.values() if ds is not None}
     if not dates:
         return None
-    since = dates[-keep:][0]
-    active: set[date] = set()
-    if Tables.RUN_STAGES in tables:
-        lately = lake.read(Tables.RUN_STAGES).where(F.col("finished_at") > F.lit(active_since))
-        active = {row.ds for row in lately.select("ds").distinct().collect() if row.ds < since}
+    since = sorted(dates)[-keep:][0]
+    started = active_since.timestamp() * 1000
+    active = {
+        ds
+        for run_id, ds in runs.items()
+        if ds is not None
+        and ds < since
+        and folder_state(lake.spark, lake.path(f"{RUNS}/{run_id}")).modified_ms > started
+    }
     return RetainedNights(since, frozenset(active))
 
 
 def texts_in_use(lake: Lake, nights: RetainedNights) -> DataFrame:
     """Return every text (column text, repeats included) of the catalogs, queries and requests of the nights."""
     texts = lake.spark.createDataFrame([], "text STRING")
-    for table, column in ((Tables.ITEMS, "text"), (Tables.INTERACTIONS, "query"), (_REQUESTS, "query")):
+    for table, column in ((Tables.ITEMS, "text"), (Tables.INTERACTIONS, "query"), (Tables.REQUESTS, "query")):
         if lake.exists(table):
             texts = texts.union(lake.read(table).where(nights.predicate).select(F.col(column).alias("text")))
     return texts.where("text IS NOT NULL")

@@ -1,4 +1,4 @@
-"""Run folders and staged slices of nights that are no longer retained."""
+"""What runs leave: folders and staged slices of nights no longer retained, prepared slices that nothing rests on."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -9,13 +9,12 @@ from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Lists, Tables
 from recsys_batch.contracts.identity import date_of_run
-from recsys_batch.spark.lake.files import delete_folder, folder_state, list_folders
-from recsys_batch.spark.lake.runs import retire_runs
+from recsys_batch.spark.lake.files import delete_folder, folder_state, is_there, list_folders
+from recsys_batch.spark.lake.prepared import PREPARED
+from recsys_batch.spark.lake.runs import RUNS, finished_stages, retire_run
 from recsys_batch.spark.lake.tables import Lake, retry_conflicts
 from recsys_batch.spark.maintain.nights import RetainedNights
 from recsys_batch.spark.publish.release import staged_name
-
-RUNS = "runs"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def remove_old_runs(lake: Lake, nights: RetainedNights, before: datetime, dry_ru
     """Remove folder and staged slices of every run outside the nights that nothing of it has changed since `before`.
 
     Runs of a retained release, which a rollback would publish again, and of a publication that was cut short stay.
-    A removed run that was never published is not resumed any more. With `dry_run` nothing is removed.
+    No later run goes on from a removed one. With `dry_run` nothing is removed.
     """
     left = _leftovers(lake, nights)
     old = {run_id: each for run_id, each in left.items() if not nights.hold(each.ds) and each.changed < before}
@@ -55,15 +54,59 @@ def remove_old_runs(lake: Lake, nights: RetainedNights, before: datetime, dry_ru
     going = {run_id: each for run_id, each in sorted(old.items()) if run_id not in needed}
     folders = [run_id for run_id, each in going.items() if each.folder_bytes is not None]
     if not dry_run and going:
-        # First of all, so that a run cut short here is not resumed on half of its files.
-        retire_runs(lake, going)
+        # First of all, so that no run goes on from half of its files where this is cut short.
+        for run_id in going:
+            retire_run(lake, run_id)
         for table in Lists.KEY:
-            _delete_slices(lake, table, [run_id for run_id, each in going.items() if table in (each.rows or {})])
+            _delete_slices(
+                lake, staged_name(table), [run_id for run_id, each in going.items() if table in (each.rows or {})]
+            )
         for run_id in folders:
             delete_folder(lake.spark, lake.path(f"{RUNS}/{run_id}"))
     rows = [number for each in going.values() for number in (each.rows or {}).values()]
     num_bytes = sum(each.folder_bytes or 0 for each in going.values())
     return OldRuns(tuple(going), len(folders), num_bytes, len(rows), sum(rows), len(needed))
+
+
+def remove_superseded(lake: Lake, before: datetime, dry_run: bool = False) -> list[str]:
+    """Remove the prepared slices of runs that nothing rests on, whichever their date, and return these runs.
+
+    Kept are those that a release or a publication names, the newest of each date, and those of runs that have left
+    something since `before`. No later run goes on from the others. With `dry_run` nothing is removed.
+    """
+    slices: dict[date, set[str]] = {}
+    tables = [table for table in PREPARED if lake.exists(table)]
+    for table in tables:
+        for row in lake.read(table).select("ds", "run_id").distinct().collect():
+            slices.setdefault(row.ds, set()).add(row.run_id)
+    kept = _named_by_releases(lake)
+    for ds, run_ids in slices.items():
+        newest = next((each.run_id for each in finished_stages(lake, ds) if each.stage == "prepare"), None)
+        # Where no run says so, none is known to be superseded.
+        kept |= {newest} if newest is not None else (set() if kept & run_ids else run_ids)
+    going = sorted(
+        run_id for run_ids in slices.values() for run_id in run_ids - kept if not _has_changed(lake, run_id, before)
+    )
+    if going and not dry_run:
+        for run_id in going:
+            retire_run(lake, run_id)
+        for table in tables:
+            _delete_slices(lake, table, going)
+    return going
+
+
+def _has_changed(lake: Lake, run_id: str, since: datetime) -> bool:
+    folder = lake.path(f"{RUNS}/{run_id}")
+    return is_there(lake.spark, folder) and folder_state(lake.spark, folder).modified_ms >= since.timestamp() * 1000
+
+
+def _named_by_releases(lake: Lake) -> set[str]:
+    named: set[str] = set()
+    for table in (Tables.RELEASES, Tables.PUBLICATIONS):
+        if lake.exists(table):
+            rows = [row.asDict() for row in lake.read(table).drop("gates").collect()]
+            named |= {row.get("prepared_run") or row["run_id"] for row in rows}
+    return named
 
 
 def needed_runs(lake: Lake, nights: RetainedNights) -> set[str]:
@@ -114,7 +157,7 @@ def _delete_slices(lake: Lake, table: str, run_ids: Collection[str]) -> None:
 
     def commit() -> None:
         # The table is partitioned by run: whole files go, and no other run's commit is in the way.
-        target = DeltaTable.forPath(lake.spark, lake.path(staged_name(table)))
+        target = DeltaTable.forPath(lake.spark, lake.path(table))
         target.delete(F.col("run_id").isin(sorted(run_ids)))
 
     retry_conflicts(commit)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from functools import reduce
+from typing import Any
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
@@ -22,6 +23,7 @@ from recsys_batch.contracts.columns import Lists, Tables
 from recsys_batch.contracts.errors import AnotherPublisherWonError, StagedRowsMissingError
 from recsys_batch.contracts.gates import Check
 from recsys_batch.contracts.schemas import PUBLICATIONS_DDL, QUALITY_METRICS_DDL, RELEASES_DDL
+from recsys_batch.spark.lake.runs import finished_stages
 from recsys_batch.spark.lake.tables import Lake
 
 
@@ -41,6 +43,8 @@ class Release:
     model_versions: Mapping[str, str]
     replaces: str | None
     lists: tuple[str, ...]
+    prepared_run: str | None = None
+    """The run whose prepared tables the rows rest on; None: the run's own."""
 
 
 def staged_name(table: str) -> str:
@@ -48,8 +52,8 @@ def staged_name(table: str) -> str:
     return f"staged/{table}"
 
 
-def stage(lake: Lake, table: str, ranked: DataFrame, ds: date, run_id: str, model_version: str) -> DataFrame:
-    """Write the ranked rows (`contracts.schemas.RANKED`) as the run's slice and return them as read back."""
+def stage_rows(lake: Lake, table: str, ranked: DataFrame, ds: date, run_id: str, model_version: str) -> None:
+    """Write the ranked rows (`contracts.schemas.RANKED`) as the run's slice."""
     rows = ranked.select(
         F.lit(ds).alias("ds"),
         F.col("key").alias(Lists.KEY[table]),
@@ -62,7 +66,6 @@ def stage(lake: Lake, table: str, ranked: DataFrame, ds: date, run_id: str, mode
         F.lit(run_id).alias("run_id"),
     )
     lake.replace_slice(staged_name(table), rows, f"run_id = '{run_id}'", ("run_id",))
-    return read_staged(lake, table, run_id)
 
 
 def read_staged(lake: Lake, table: str, run_id: str) -> DataFrame:
@@ -82,6 +85,22 @@ def latest_release(lake: Lake, ds: date) -> Row | None:
     if not lake.exists(Tables.RELEASES):
         return None
     return lake.read_ds(Tables.RELEASES, ds).orderBy(F.desc("published_at"), F.desc("release_id")).first()
+
+
+def prepared_run(lake: Lake, ds: date) -> str | None:
+    """Return the run whose prepared tables are those of the date: its release's, else the newest run's; None: none."""
+    release = latest_release(lake, ds)
+    if release is None:
+        return next((each.run_id for each in finished_stages(lake, ds) if each.stage == "prepare"), None)
+    # A release of an older version names none: it prepared its tables itself.
+    return str(release.asDict().get("prepared_run") or release.run_id)
+
+
+def released_runs(lake: Lake, ds: date) -> set[str]:
+    """Return the runs of the date's releases."""
+    if not lake.exists(Tables.RELEASES):
+        return set()
+    return {row.run_id for row in lake.read_ds(Tables.RELEASES, ds).select("run_id").collect()}
 
 
 def record_checks(lake: Lake, ds: date, run_id: str, stage_name: str, checks: Iterable[Check]) -> None:
@@ -201,6 +220,7 @@ def _release_row(release: Release, versions: Mapping[str, int]) -> dict[str, obj
         "code_version": release.code_version,
         "model_versions": dict(release.model_versions),
         "replaces": release.replaces,
+        "prepared_run": release.prepared_run or release.run_id,
     }
 
 
@@ -211,5 +231,6 @@ def _claim_row(release: Release) -> dict[str, object]:
 def _release_from(claim: Row) -> Release:
     values = claim.asDict(recursive=True)
     gates = tuple(Check(**gate) for gate in values["gates"])
-    known = {name: values[name] for name in Release.__dataclass_fields__ if name != "gates"}
+    # An older version's claims lack some.
+    known: dict[str, Any] = {name: values.get(name) for name in Release.__dataclass_fields__ if name != "gates"}
     return replace(Release(**known, gates=gates), lists=tuple(values["lists"]))

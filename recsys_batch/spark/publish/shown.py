@@ -13,8 +13,9 @@ from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
 from recsys_batch.contracts.prepare_config import Prepare
 from recsys_batch.rules.pseudonyms import pseudonymize, read_key
 from recsys_batch.rules.text import canonicalize_ids
+from recsys_batch.spark.lake.prepared import read_prepared
 from recsys_batch.spark.lake.tables import Lake
-from recsys_batch.spark.publish.release import latest_release, read_release
+from recsys_batch.spark.publish.release import latest_release, prepared_run, read_release
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,17 @@ def shown_to(lake: Lake, ds: date, table: str, key: str) -> Shown:
     if release is None or table not in release.tables:
         raise InputNotReadyError(f"{table}: nothing published for {ds} in {lake.root}; run the night first")
     rows = read_release(lake, release, table).where(F.col(Lists.KEY[table]) == key)
-    titles = lake.read_ds(Tables.ITEMS, ds).select(F.col("item_id").alias("i"), "title", "item_index")
+    prepared = prepared_run(lake, ds) or release.run_id
+    titles = read_prepared(lake, Tables.ITEMS, ds, prepared).select(F.col("item_id").alias("i"), "title", "item_index")
     listed = rows.join(titles, F.col(Lists.ITEM[table]) == F.col("i")).orderBy("rank")
     found = listed.select(
         "rank", F.col("i").alias("item_id"), "title", "score", "sources", F.col("reason.text").alias("reason")
     ).collect()
     if not found:
         raise ConfigError(f"{table}: {Lists.KEY[table]} {key!r} has no list on {ds}; check the id's spelling and case")
-    history = _history(lake, ds, key, titles) if table == Tables.USER_RECOMMENDATIONS else []
+    history = []
+    if table == Tables.USER_RECOMMENDATIONS:
+        history = _history(read_prepared(lake, Tables.USER_HISTORIES, ds, prepared), key, titles)
     return Shown(table, key, release.release_id, history, found)
 
 
@@ -60,14 +64,15 @@ def known_item(item_id: str, prepare: Prepare) -> str:
 
 def some_users(lake: Lake, ds: date, number: int) -> list[str]:
     """Return users with a middling history: the ones whose lists tell most, always the same ones."""
-    if latest_release(lake, ds) is None:
+    prepared = prepared_run(lake, ds) if latest_release(lake, ds) is not None else None
+    if prepared is None:
         raise InputNotReadyError(f"nothing published for {ds} in {lake.root}; run the night first")
-    histories = lake.read_ds(Tables.USER_HISTORIES, ds).where("size(history) BETWEEN 5 AND 15")
+    histories = read_prepared(lake, Tables.USER_HISTORIES, ds, prepared).where("size(history) BETWEEN 5 AND 15")
     return [row.user_id for row in histories.orderBy(F.sha2("user_id", 256)).limit(number).collect()]
 
 
-def _history(lake: Lake, ds: date, user_id: str, titles: DataFrame) -> list[Row]:
-    user = lake.read_ds(Tables.USER_HISTORIES, ds).where(F.col("user_id") == user_id)
+def _history(histories: DataFrame, user_id: str, titles: DataFrame) -> list[Row]:
+    user = histories.where(F.col("user_id") == user_id)
     entries = user.select(F.explode(F.arrays_zip("history", "history_codes", "history_times")).alias("e"))
     names = F.element_at(F.array(*(F.lit(name) for name in EVENT_TYPES)), F.col("e.history_codes") + 1)
     flat = entries.select(

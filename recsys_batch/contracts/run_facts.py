@@ -1,0 +1,25 @@
+"""What the stages of a run tell those after them, besides the tables that they leave."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from recsys_batch.contracts.gates import Check
+
+
+@dataclass
+class RunFacts:
+    """Filled in stage by stage; a run that goes on from another one's stages starts with that one's facts."""
+
+    made_by: dict[str, str] = field(default_factory=dict)
+    """By every stage: its name -> the run whose tables and files later stages read."""
+    input_checks: list[Check] = field(default_factory=list)
+    """By prepare: the verdicts on the inputs, which a release carries beside those on its lists."""
+    num_profiles: dict[str, int] = field(default_factory=dict)
+    """By retrieve: list table of the night -> profiles that get a list."""
+    num_rows: dict[str, int] = field(default_factory=dict)
+    """By rank: list table -> staged rows."""
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> "RunFacts":
+        """Make the facts from what `dataclasses.asdict` made of them."""
+        return cls(**values | {"input_checks": [Check(**check) for check in values["input_checks"]]})
