@@ -34,7 +34,8 @@ ready: $(RUN_STAMP) $(JARS)
 
 $(RUN_STAMP): requirements-run.lock setup.py
 	@java -version 2>&1 | grep -qE 'version "(17|21)' || { echo "Java 17 is needed on the PATH (apt-get install openjdk-17-jre-headless)"; exit 2; }
-	@echo "installing $$(grep -c == $<) packages into .venv: 7 GB on disk, nearly all of it PyTorch with CUDA; then Delta Lake's jars"
+	@echo "first run: $$(grep -c == $<) packages into .venv (3.7 GB to fetch, 7 GB on disk, mostly PyTorch with CUDA), then Delta Lake's jars;"
+	@echo "about three minutes on a fast line, and never again"
 	@if command -v uv >/dev/null; then uv venv -q --allow-existing -p $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi
 	@$(INSTALL) -r $< && $(INSTALL) --no-deps -e .
 	@touch $@

@@ -19,9 +19,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["recsys_batch", "recsys_batch.*"]),
+    package_data={"recsys_batch.report": ["templates/*.html"]},
     install_requires=[
         "delta-spark==4.4.0",
         "huggingface-hub>=1.0",
+        "jinja2>=3.1",
         "numpy>=2.0",
         "pandas>=2.2,<3",
         "pyarrow>=18",

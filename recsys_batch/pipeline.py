@@ -28,7 +28,7 @@ from recsys_batch.spark.inputs.sources import read_table, version_of
 from recsys_batch.spark.lake.runs import record_stage, record_status, start_run
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import latest_release, roll_forward
-from recsys_batch.spark.session import night_settings, with_settings
+from recsys_batch.spark.session import is_local, is_small, night_settings, warm_workers, with_settings
 from recsys_batch.training.registry.find import find_encoder
 
 log = logging.getLogger("recsys_batch.night")
@@ -81,6 +81,8 @@ def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptio
     """Run the night for `ds`, filling `summary` as it goes. Raises the errors of `contracts.errors`."""
     lake = Lake.at(spark, config.lake.root)
     encoder, fingerprint = find_encoder(config)
+    if is_local(spark):
+        warm_workers(spark)
     inputs, input_bytes = _resolve_inputs(spark, config, ds)
     if options.dry_run:
         summary.state, summary.message = (
@@ -103,7 +105,9 @@ def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptio
         summary.run_id = plan.run_id
         replaces = previous.release_id if previous is not None else None
         run = Run(
-            spark, config, ds, lake, plan.run_id, encoder, fingerprint, summary, inputs, replaces, plan.start_from()
+            *(spark, config, ds, lake, plan.run_id, encoder, fingerprint, summary, inputs, replaces),
+            facts=plan.start_from(),
+            is_small=is_small(input_bytes),
         )
         with _leaving_status(run):
             _run_stages(run, plan)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 
+from pyspark import StorageLevel
 from pyspark.resource import ResourceProfile
 from pyspark.sql import DataFrame, SparkSession
 
@@ -18,7 +19,7 @@ from recsys_batch.spark.lake.prepared import read_prepared
 from recsys_batch.spark.lake.runs import RUNS
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.resources import TaskShare, build_profile, choose_share, read_cluster
-from recsys_batch.spark.session import is_local
+from recsys_batch.spark.session import in_memory, is_local
 
 log = logging.getLogger("recsys_batch.night")
 
@@ -40,6 +41,8 @@ class Run:
     replaces: str | None = None
     """The release of the date that this run may replace; None: the date must have none."""
     facts: RunFacts = field(default_factory=RunFacts)
+    is_small: bool = False
+    """Whether the inputs are so small that what is parked is best kept in memory."""
 
     def folder(self, *parts: str) -> str:
         """Return the URI of a folder below this run's own."""
@@ -60,8 +63,18 @@ class Run:
         """Write what is expensive to make, or took many joins, into a folder of this run, and read it back.
 
         Unlike a cached frame it ends the plan, lets later steps read only the columns they need, outlives an executor,
-        and is not planned anew when a table that it came from is written to.
+        and is not planned anew when a table that it came from is written to. A small night keeps it in memory.
         """
+        if self.is_small:
+            return in_memory(frame)
+        return self.leave(frame, *parts)
+
+    def hold(self, frame: DataFrame) -> DataFrame:
+        """Keep what is read several times while the stage lasts; to be unpersisted."""
+        return in_memory(frame) if self.is_small else frame.persist(StorageLevel.DISK_ONLY)
+
+    def leave(self, frame: DataFrame, *parts: str) -> DataFrame:
+        """Write what later stages need into a folder of this run, and read it back."""
         folder = self.folder(*parts)
         frame.write.mode("overwrite").parquet(folder)
         return self.spark.read.schema(frame.schema).parquet(folder)

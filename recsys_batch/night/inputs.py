@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property
 
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -115,16 +114,13 @@ def happened_on(ds: date) -> Column:
     return (F.col("event_time") >= F.lit(ds)) & (F.col("event_time") < F.lit(ds + timedelta(days=1)))
 
 
-def hold(frame: DataFrame) -> DataFrame:
-    """Keep on disk what is expensive to make and read several times."""
-    return frame.persist(StorageLevel.DISK_ONLY)
-
-
 def write(run: Run, table: str, frame: DataFrame) -> DataFrame:
-    """Write the run's slice of a prepared table and return it as read back."""
+    """Write the run's slice of a prepared table and return it: as read back, or from memory in a small night."""
     log.info("prepare: writing %s", table)
+    if run.is_small:
+        frame = run.hold(frame)
     replace_prepared(run.lake, table, frame, run.ds, run.run_id)
-    return run.read_prepared(table)
+    return frame if run.is_small else run.read_prepared(table)
 
 
 def paths(sources: Sequence[Source]) -> str:

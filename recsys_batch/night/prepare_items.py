@@ -6,7 +6,7 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.errors import InputNotReadyError
 from recsys_batch.night.context import Run
-from recsys_batch.night.inputs import Intake, hold, paths, write
+from recsys_batch.night.inputs import Intake, paths, write
 from recsys_batch.spark.catalog.item_history import observe_items
 from recsys_batch.spark.catalog.items import choose_items, classify_items, finish_items
 from recsys_batch.spark.catalog.missing import fill_missing
@@ -21,7 +21,9 @@ def prepare_items(intake: Intake) -> DataFrame:
     """Write items, item_history and reviews of the date; return the items."""
     run = intake.run
     config, settings = run.config, run.config.prepare
-    classified = hold(classify_items(read_table(run.spark, "items", config.sources.items, run.ds), settings, run.ds))
+    classified = run.hold(
+        classify_items(read_table(run.spark, "items", config.sources.items, run.ds), settings, run.ds)
+    )
     used = intake.settle("items", classified)
     observe_items(run.lake, used, settings.history_columns, run.ds)
     chosen = run.park(choose_items(used, settings.item_duplicates), "prepare", "chosen_items")
@@ -51,7 +53,7 @@ def _prepare_reviews(intake: Intake, items: DataFrame) -> DataFrame | None:
     if not run.config.sources.reviews:
         return None
     raw = read_table(run.spark, "reviews", run.config.sources.reviews, run.ds)
-    classified = hold(classify_reviews(raw, items, run.config.prepare, run.ds, intake.user_key))
+    classified = run.hold(classify_reviews(raw, items, run.config.prepare, run.ds, intake.user_key))
     reviews = write(run, Tables.REVIEWS, intake.settle("reviews", classified))
     classified.unpersist()
     return reviews

@@ -27,7 +27,7 @@ def retrieve(run: Run) -> None:
     """Write the item index and the candidates of every list table of the night."""
     _write_index(run)
     for table in _list_tables(run):
-        profiles = run.park(_profiles_of(run, table), "profiles", table)
+        profiles = run.leave(_profiles_of(run, table), "profiles", table)
         number = profiles.count()
         folder = run.folder("progress", f"retrieve-{table}")
         task = RetrieveCandidates(

@@ -5,7 +5,8 @@ Everything that comes from data is escaped; every chart has a title that a scree
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
+
+from markupsafe import Markup, escape
 
 HEIGHT = 240
 # Of a chart over the whole width of the page, and of one that shares it.
@@ -17,7 +18,7 @@ NUM_COLORS = 11
 
 def stacked_area(
     title: str, labels: Sequence[str], series: Mapping[str, Sequence[float]], colors: Sequence[int]
-) -> str:
+) -> Markup:
     """Draw one band a series in its color, the first at the bottom; `labels` stand below, as many as fit."""
     totals = [sum(values[at] for values in series.values()) for at in range(len(labels))]
     top = _round_up(max(totals, default=0))
@@ -37,7 +38,7 @@ def stacked_area(
     return _svg(title, parts, WIDE)
 
 
-def bars(title: str, labels: Sequence[str], values: Sequence[float], tips: Sequence[str]) -> str:
+def bars(title: str, labels: Sequence[str], values: Sequence[float], tips: Sequence[str]) -> Markup:
     """Draw one upright bar a value."""
     top = _round_up(max(values, default=0))
     step = _inner(HALF) / max(len(values), 1)
@@ -53,7 +54,7 @@ def bars(title: str, labels: Sequence[str], values: Sequence[float], tips: Seque
     return _svg(title, parts)
 
 
-def curve(title: str, points: Sequence[tuple[float, float, str]], ticks: Sequence[tuple[float, str]]) -> str:
+def curve(title: str, points: Sequence[tuple[float, float, str]], ticks: Sequence[tuple[float, str]]) -> Markup:
     """Draw a rising line through (x, y, tip), both from 0 to 1; `ticks` stand below."""
     placed = [(_LEFT + x * _inner(HALF), _y(y, 1.0), tip) for x, y, tip in points]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in placed)
@@ -112,10 +113,10 @@ def _label(x: float, text: str) -> str:
     return f'<text x="{x:.1f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(text)}</text>'
 
 
-def _svg(title: str, parts: Sequence[str], width: int = HALF) -> str:
-    name = escape(title, quote=True)
+def _svg(title: str, parts: Sequence[str], width: int = HALF) -> Markup:
+    name = escape(title)
     inner = "".join(parts)
-    return (
+    return Markup(  # noqa: S704 - every part is escaped where it is made
         f'<svg class="chart" viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{name}">'
         f"<title>{name}</title>{inner}</svg>"
     )

@@ -3,9 +3,10 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from recsys_batch.contracts.errors import ConfigError
 
@@ -19,8 +20,9 @@ _REQUIRED_SETTINGS = {
 }
 
 # Bytes of input files. Below the first, compiling a plan takes longer than interpreting it (a shop of 0.5 MB gains a
-# seventh of its night, one of 3 MB and 540,000 events loses a tenth); below the second, so does planning anew.
-_COMPILED_FROM_BYTES = 2**20
+# seventh of its night, one of 3 MB and 540,000 events loses a tenth), and so does a second task; below the second, so
+# does planning anew.
+_SMALL_BYTES = 2**20
 _ADAPTIVE_FROM_BYTES = 64 * 2**20
 
 
@@ -72,9 +74,36 @@ def night_settings(input_bytes: int) -> dict[str, str]:
     settings = {"spark.databricks.delta.stats.skipping": "false"}
     if input_bytes < _ADAPTIVE_FROM_BYTES:
         settings |= {"spark.sql.adaptive.enabled": "false"}
-    if input_bytes < _COMPILED_FROM_BYTES:
-        settings |= {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+    if is_small(input_bytes):
+        settings |= {
+            "spark.sql.codegen.wholeStage": "false",
+            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+            "spark.sql.shuffle.partitions": "1",
+            "spark.databricks.delta.snapshotPartitions": "1",
+        }
     return settings
+
+
+def is_small(input_bytes: int) -> bool:
+    """Whether a night over so many bytes of input files is mostly planning: its frames fit the driver many times."""
+    return input_bytes < _SMALL_BYTES
+
+
+def in_memory(frame: DataFrame) -> DataFrame:
+    """Return the rows as they are now, from the driver's memory; for small frames only."""
+    return frame.sparkSession.createDataFrame(frame.toArrow(), frame.schema)
+
+
+def warm_workers(spark: SparkSession) -> None:
+    """Start a Python worker beside what the driver does next: the first one takes seconds to import what all need."""
+
+    def start() -> None:
+        spark.range(1).mapInArrow(lambda batches: batches, "id LONG").collect()
+
+    # A job that needs a worker says so itself where none can be started.
+    pool = ThreadPoolExecutor(1)
+    pool.submit(start)
+    pool.shutdown(wait=False)
 
 
 def is_local(spark: SparkSession) -> bool:

@@ -28,9 +28,6 @@ def observe_items(lake: Lake, rows: DataFrame, columns: Sequence[str], ds: date)
     midnight of `ds`. Of two contents at one instant the one with the greater hash is kept.
     A second call, or one at the same time, changes nothing.
     """
-    types = Inputs.TYPES["items"]
-    ddl = ", ".join(f"{column} {types[column]}" for column in columns)
-    lake.ensure(Tables.ITEM_HISTORY, f"item_id STRING, valid_from TIMESTAMP, version_hash STRING, {ddl}")
     starts = _run_starts(
         rows.where(F.col("updated_at").isNull() | (F.col("updated_at") < _end_of(ds))).select(
             "item_id",
@@ -43,6 +40,13 @@ def observe_items(lake: Lake, rows: DataFrame, columns: Sequence[str], ds: date)
     # An undated row is a snapshot where it is all that the source says of the item.
     alone = F.lag("item_id").over(_in_order()).isNull() & F.lead("item_id").over(_in_order()).isNull()
     starts = starts.withColumn("_snapshot", F.col("_undated") & alone).drop("_undated")
+
+    if not lake.exists(Tables.ITEM_HISTORY):
+        types = Inputs.TYPES["items"]
+        ddl = ", ".join(f"{column} {types[column]}" for column in columns)
+        nothing = lake.spark.createDataFrame([], f"item_id STRING, valid_from TIMESTAMP, version_hash STRING, {ddl}")
+        if lake.create(Tables.ITEM_HISTORY, _dated(starts, nothing, columns, ds)):
+            return
 
     def store() -> None:
         new = _dated(starts, lake.read(Tables.ITEM_HISTORY), columns, ds)

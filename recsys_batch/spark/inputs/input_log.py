@@ -58,7 +58,6 @@ def read_new(
     `settings` names everything besides the source that the normalized rows depend on. Sources of which a file's rows
     cannot be told apart (`is_incremental`) are read in full.
     """
-    lake.ensure(FILES, _FILES_DDL)
     frames: list[DataFrame] = []
     current: dict[int, FileState] = {}
     whole: list[tuple[int, Source]] = []
@@ -119,6 +118,8 @@ def _number(text: str) -> int:
 
 
 def _known_files(lake: Lake, table: str) -> set[int]:
+    if not lake.exists(FILES):
+        return set()
     rows = lake.read(FILES).where(F.col("table") == table).select("file_key").collect()
     return {row.file_key for row in rows}
 
@@ -147,7 +148,8 @@ def _append(
         same = "t.table = s.table AND t.file_key = s.file_key"
         target.merge(entered.alias("s"), same).whenNotMatchedInsertAll().execute()
 
-    retry_conflicts(enter)
+    if not lake.create(FILES, entered):
+        retry_conflicts(enter)
 
 
 def _from_log(lake: Lake, table: str, current: dict[int, FileState]) -> DataFrame:

@@ -18,7 +18,6 @@ from recsys_batch.contracts.errors import RecsysBatchError
 from recsys_batch.spark.lake.tables import Lake, is_conflict
 
 IdKind = Literal["item", "user"]
-_DDL = "kind STRING, id STRING, `index` INT"
 
 
 def assign_indices(lake: Lake, kind: IdKind, ids: DataFrame, max_attempts: int = 10) -> DataFrame:
@@ -28,10 +27,11 @@ def assign_indices(lake: Lake, kind: IdKind, ids: DataFrame, max_attempts: int =
     out. An attempt fails only where another run's succeeds, so ten suffice for as many runs at once.
     Raises RecsysBatchError where all attempts fail.
     """
-    lake.ensure(Tables.ID_INDICES, _DDL, ("kind",))
     asked = ids.where("id IS NOT NULL").select("id").distinct()
     held = asked.persist()
     try:
+        if lake.create(Tables.ID_INDICES, _numbered(held, kind, 0), ("kind",)):
+            return asked.join(_stored(lake, kind), "id")
         for _ in range(max_attempts):
             num_missing, first = count_missing(lake, kind, held)
             if not num_missing or append_indices(lake, kind, held, first):
@@ -62,9 +62,7 @@ def append_indices(lake: Lake, kind: IdKind, ids: DataFrame, first: int) -> bool
     # Read after `first` was: ids that another run appended in between are either missing here no more, or its
     # indices stop the merge below.
     missing = _missing(lake, kind, ids)
-    # One sort of one narrow column in one task: a million ids take seconds, and each id's index hangs on all others.
-    place = F.row_number().over(Window.orderBy("id"))
-    numbered = missing.select(F.lit(kind).alias("kind"), "id", (place + F.lit(first - 1)).cast("int").alias("index"))
+    numbered = _numbered(missing, kind, first)
     target = DeltaTable.forPath(lake.spark, lake.path(Tables.ID_INDICES)).alias("t")
     # The literals keep writers of different kinds out of each other's way, and spare files where statistics are asked.
     taken = f"t.kind = '{kind}' AND t.index >= {first} AND s.kind = t.kind"
@@ -75,6 +73,12 @@ def append_indices(lake: Lake, kind: IdKind, ids: DataFrame, first: int) -> bool
             raise
         return False
     return done is not None and done["num_inserted_rows"] > 0
+
+
+def _numbered(ids: DataFrame, kind: IdKind, first: int) -> DataFrame:
+    # One sort of one narrow column in one task: a million ids take seconds, and each id's index hangs on all others.
+    place = F.row_number().over(Window.orderBy("id"))
+    return ids.select(F.lit(kind).alias("kind"), "id", (place + F.lit(first - 1)).cast("int").alias("index"))
 
 
 def _stored(lake: Lake, kind: IdKind) -> DataFrame:

@@ -82,6 +82,20 @@ class Lake:
         elif set(empty.columns) - set(self.read(name).columns):
             empty.write.format("delta").mode("append").option("mergeSchema", "true").save(self.path(name))
 
+    def create(self, name: str, frame: DataFrame, partition_by: tuple[str, ...] = ()) -> bool:
+        """Create the table with its first rows; return False, and write nothing, where there is one, if only by now."""
+        if self.exists(name):
+            return False
+        writer = frame.write.format("delta").mode("error").partitionBy(*partition_by)
+        try:
+            writer.options(**_NO_BOUNDS).save(self.path(name))
+        except (PySparkException, Py4JJavaError):
+            # Another run made it in between; anything else is an error.
+            if not self.exists(name):
+                raise
+            return False
+        return True
+
     def replace_slice(
         self, name: str, frame: DataFrame, predicate: str, partition_by: tuple[str, ...], txn: str = ""
     ) -> None:

@@ -161,8 +161,10 @@ def _staged_rows(lake: Lake, release: Release) -> dict[str, DataFrame]:
 
 def _claim(lake: Lake, release: Release) -> None:
     """Compare and swap: the one row of the `ds` moves from the release that was read to the new one."""
-    lake.ensure(Tables.PUBLICATIONS, PUBLICATIONS_DDL, ("ds",))
     source = lake.spark.createDataFrame([_claim_row(release)], PUBLICATIONS_DDL)
+    if lake.create(Tables.PUBLICATIONS, source, ("ds",)):
+        return
+    lake.ensure(Tables.PUBLICATIONS, PUBLICATIONS_DDL, ("ds",))
     target = DeltaTable.forPath(lake.spark, lake.path(Tables.PUBLICATIONS)).alias("t")
     # The literal ds in the condition keeps publishers of different dates out of each other's way.
     same_ds = f"t.ds = DATE'{release.ds.isoformat()}' AND s.ds = t.ds"
