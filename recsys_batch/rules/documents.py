@@ -22,12 +22,15 @@ _OTHER_WORD = re.compile(rf"[^\W\d_{CJK}]+")
 # An ender, with the quotes and brackets that close after it. `!` and `?` end a sentence without a blank only in Chinese
 # (NFKC has made their full-width forms plain), and a full stop only before a blank: 3.5, example.com.
 _CLOSERS = "[\"'”’»)\\]】」』]*"
+# Only at the start of a run of enders, which is taken whole or not at all: no text is walked twice.
 _END = re.compile(
-    rf"[。!?.]*。[。!?.]*{_CLOSERS}\s*"
-    rf"|(?<=[{CJK}\"'”’)])[!?]+{_CLOSERS}\s*"
-    rf"|[!?]+{_CLOSERS}(?=[{CJK}])"
-    rf"|[.!?]+{_CLOSERS}(?:\s+|$)"
+    rf"(?<![。!?.])(?:[!?.]*+。[。!?.]*+{_CLOSERS}+\s*+"
+    rf"|(?<=[{CJK}\"'”’)])[!?]++{_CLOSERS}+\s*+"
+    rf"|[!?]++{_CLOSERS}+(?=[{CJK}])"
+    rf"|[.!?]++{_CLOSERS}+(?:\s++|$))"
 )
+# One letter more than the longest of the words below.
+_LAST_WORD = 7
 _ABBREVIATION = re.compile(r"(?:^|[\s(])(?:e\.g|i\.e|approx|ca|incl|excl|mr|mrs|ms|dr|vs|fig|vol|pp)$", re.IGNORECASE)
 _BEFORE_NUMBER = re.compile(r"(?:^|[\s(])(?:no|nr|max|min|art)$", re.IGNORECASE)
 _ENDERS = ".!?。"
@@ -55,7 +58,8 @@ def split_sentences(text: str) -> list[str]:
     """Split cleaned text after its sentence enders, English and Chinese; nothing but blanks is lost."""
     sentences, start = [], 0
     for end in _END.finditer(text):
-        if end.group().rstrip() != "." or not _is_abbreviation(text[start : end.start()], text[end.end() :][:1]):
+        before = text[max(start, end.start() - _LAST_WORD) : end.start()]
+        if end.group().rstrip() != "." or not _is_abbreviation(before, text[end.end() : end.end() + 1]):
             sentences.append(text[start : end.end()].strip())
             start = end.end()
     sentences.append(text[start:].strip())
@@ -193,7 +197,5 @@ def _cut(text: str, max_tokens: int) -> str:
 
 def _cut_run(run: str, max_tokens: int) -> str:
     """Return the longest start of a single overlong run: a title that is one endless word still says something."""
-    size = len(run)
-    while size and _cost(run[:size]) > max_tokens:
-        size -= 1
-    return run[:size] if max_tokens > 0 else ""
+    letters = _DIGITS_A_TOKEN if run[0].isdigit() else _LETTERS_A_TOKEN
+    return run[: max_tokens * (letters if run.isascii() else _OTHER_LETTERS_A_TOKEN)] if max_tokens > 0 else ""

@@ -2,6 +2,9 @@
 
 import re
 import unicodedata
+from itertools import pairwise
+
+from recsys_batch.rules.text import stream_safe
 
 # Letters and digits of any script; the underscore is the one other character that `\w` lets through.
 _LETTER_OR_DIGIT = r"[^\W_]"
@@ -19,31 +22,26 @@ def title_key(title: str | None) -> str | None:
     if title.isascii():
         pieces = _PIECE.findall(title.lower())
     else:
-        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", title).casefold())
-        pieces = _pieces_with_marks(folded)
-    key = ""
-    for piece in pieces:
-        key += f" {piece}" if key and key[-1].isnumeric() and piece[0].isnumeric() else piece
+        folded = stream_safe(unicodedata.normalize("NFKC", stream_safe(title)).casefold())
+        pieces = _pieces_with_marks(unicodedata.normalize("NFKC", folded))
+    apart = [before[-1].isnumeric() and piece[0].isnumeric() for before, piece in pairwise(pieces)]
+    key = "".join(f" {piece}" if split else piece for split, piece in zip([False, *apart], pieces, strict=False))
     # Letters that have become neighbors may compose (conjoining jamo), so the normal form comes last.
     return unicodedata.normalize("NFKC", key) or None
 
 
 def _pieces_with_marks(text: str) -> list[str]:
     pieces: list[str] = []
-    inside = False
+    piece: list[str] = []
     for char in text:
-        is_mark = inside and pieces[-1][-1].isalpha() | (unicodedata.category(pieces[-1][-1])[0] == "M")
-        if char.isalnum() or char.isnumeric():
-            if inside:
-                pieces[-1] += char
-            else:
-                pieces.append(char)
-            inside = True
-        elif is_mark and unicodedata.category(char)[0] == "M" and not _selects_a_glyph(char):
-            pieces[-1] += char
-        else:
-            inside = False
-    return pieces
+        follows = bool(piece) and (piece[-1].isalpha() or unicodedata.category(piece[-1])[0] == "M")
+        is_mark = follows and unicodedata.category(char)[0] == "M" and not _selects_a_glyph(char)
+        if char.isalnum() or char.isnumeric() or is_mark:
+            piece.append(char)
+        elif piece:
+            pieces.append("".join(piece))
+            piece = []
+    return [*pieces, "".join(piece)] if piece else pieces
 
 
 def _selects_a_glyph(mark: str) -> bool:

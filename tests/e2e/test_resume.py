@@ -42,8 +42,9 @@ def test_a_run_goes_on_from_its_own_tables_not_from_those_of_a_later_run(spark, 
     assert set(resumed.reused) == {"prepare", "encode", "retrieve"}
     assert other.run_id not in resumed.reused.values()
     assert {table: content_of(spark, lake_copy, table) for table in TABLES} == before
-    shutil.rmtree(lake_copy / "runs")
+    for candidates in (lake_copy / "runs").glob("*/candidates"):
+        shutil.rmtree(candidates)
     again = night(lake=lake_copy, force=True, resume=True)
-    # Its files are gone and made again; the tables of prepare still stand.
+    # Some of its files are gone and made again; the tables of prepare still stand.
     assert set(again.reused) == {"prepare", "encode"}
     assert {table: content_of(spark, lake_copy, table) for table in TABLES} == before

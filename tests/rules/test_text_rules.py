@@ -1,15 +1,20 @@
 """Ids, queries and catalog text against plain Python on `unicodedata`; Chinese passes through as it is."""
 
 import re
+import subprocess
+import sys
 import unicodedata
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from benchmarks import text_rules
 from recsys_batch.rules.text import IdCase, canonicalize_ids, clean_text, normalize_query
 
+ROOT = Path(__file__).parent.parent.parent
 quick = settings(derandomize=True, max_examples=100, deadline=None)
 
 # No unassigned code points, which differ between Unicode versions, and no lone surrogates, which Arrow cannot hold.
@@ -18,14 +23,23 @@ ANY_TEXT = st.text(st.characters(exclude_categories=["Cn", "Cs"]), max_size=12)
 TRICKY = st.text(st.sampled_from(list(" \t\n\u00a0\u3000\u200b\ufeff.0 1７０．ＡａbZéﬁ①蓝牙耳機ｱ-_\u0301")), max_size=8)
 FLOAT_LIKE = st.from_regex(r"[ 0-9]{0,5}\.?0{0,3} ?", fullmatch=True)
 IDS = st.one_of(st.none(), TRICKY, FLOAT_LIKE, ANY_TEXT)
-EDGES = " \t\n\r\x0b\x0c\u200b\ufeff"
+EDGES = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85"
+# Format characters that are drawn: signs before Arabic, Syriac and Kaithi numbers, and Egyptian joiners.
+DRAWN = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13440)}
+
+
+def is_hidden(character: str) -> bool:
+    """Whether the character shows nothing and separates nothing."""
+    category = unicodedata.category(character)
+    format_mark = category == "Cf" and ord(character) not in DRAWN
+    return format_mark or (category == "Cc" and character not in EDGES) or category in ("Zl", "Zp")
 
 
 def canonical(raw: str | None, case: IdCase) -> str | None:
     """Say in plain Python what `canonicalize_ids` promises."""
     if raw is None:
         return None
-    text = unicodedata.normalize("NFKC", raw).strip(EDGES)
+    text = "".join(c for c in unicodedata.normalize("NFKC", raw) if not is_hidden(c)).strip(EDGES)
     if whole := re.fullmatch(r"([0-9]+)\.0+", text):
         text = whole.group(1)
     return {"keep": text, "upper": text.upper(), "lower": text.lower()}[case] or None
@@ -74,6 +88,18 @@ def test_a_canonical_id_is_its_own_canonical_form(ids: list[str | None], case: I
         ("\ufeff85123a\n", "85123a"),
         ("商品１号", "商品1号"),
         ("a b", "a b"),
+        ("1.2345678E7", "12345678"),
+        ("1.0E8", "100000000"),
+        ("2.0000012E7", "20000012"),
+        ("1.23456789012E11", "123456789012"),
+        ("1.23457E+12", None),  # a spreadsheet has rounded it
+        ("1.5E0", None),  # no whole number
+        ("12E5", "12E5"),
+        ("1.2E5B", "1.2E5B"),
+        *((f"S{hidden}KU{hidden}1", "SKU1") for hidden in "\u200c\u200d\u200e\u200f\u2060\u00ad\u202a\x00\x7f\u2028"),
+        ("SKU1\x85", "SKU1"),
+        ("ЅKU1", "ЅKU1"),  # a Cyrillic letter is another one
+        ("SKU'1", "SKU'1"),
     ],
 )
 def test_ids_by_example(raw: str | None, id_: str | None) -> None:
@@ -98,6 +124,8 @@ def test_ids_of_an_empty_or_sliced_array() -> None:
         ("\ufeffcaf\u0065\u0301", "café"),
         ("x\ud800y", "x\ufffdy"),
         ("5 < 6 &amp; a", "5 < 6 &amp; a"),
+        ("\u200ftea\u00ad pot\u2060", "tea pot"),
+        ("\u200d\u2060", None),
     ],
 )
 def test_queries_by_example(query: str | None, normalized: str | None) -> None:
@@ -143,6 +171,23 @@ def test_blanks_and_case_never_make_another_query(query: str) -> None:
         ("&#xD800;z", "\ufffdz"),
         ("\ufeffzero\u200bwidth\u200b", "zero width"),
         ("a\x00b\x1fc\r\n\td", "a b c d"),
+        ("soft\u00adhyphen \u202aleft\u202c", "softhyphen left"),
+        ("می\u200cخواهم", "می\u200cخواهم"),  # a joiner within a word stays
+        ("\u200d\u2060\u00ad", ""),
+        ("\u0301", ""),
+        ("\ue000", ""),  # private use: nobody knows what it shows
+        ("Adapter <USB-C> 2m", "Adapter <USB-C> 2m"),
+        ("Shirt size <M>", "Shirt size <M>"),
+        ("Shirt size <S>", "Shirt size <S>"),
+        ("if a<b and c>d", "if a<b and c>d"),
+        ("<B>bold</B> <P>text", "bold <P>text"),
+        ("<BR>line<br />two<hr/>", "line two"),
+        ('<a href="x">link</a> <model-x> <article>', "link <model-x>"),
+        ("open <!-- never closed", "open <!-- never closed"),
+        ("a<!--b-->c<!---->d", "a c d"),
+        (f"&#{'9' * 5000};x", "\ufffdx"),
+        (f"&#x{'f' * 5000};x", "\ufffdx"),
+        ("&#0000000065;&#x00000000041;", "AA"),
     ],
 )
 def test_catalog_text_by_example(text: str | None, cleaned: str) -> None:
@@ -155,7 +200,18 @@ def test_text_without_markup_is_only_normalized(text: str) -> None:
     plain = "".join("\ufffd" if unicodedata.category(c) == "Cs" else c for c in text)
     plain = unicodedata.normalize("NFKC", plain)
     plain = "".join(" " if ord(c) < 32 or c in "\x7f\u200b\ufeff" else c for c in plain)
-    assert clean_text(text) == " ".join(plain.split())
+    plain = "".join(c for c in plain if c in "\u200c\u200d\u2028\u2029" or not is_hidden(c))
+    shown = any(unicodedata.category(c)[0] not in "CZM" for c in plain)
+    assert clean_text(text) == (" ".join(plain.split()) if shown else "")
+
+
+def test_every_character_that_unicode_calls_a_format_or_a_control_is_settled() -> None:
+    """Python's Unicode may be newer than the list of the rule: then this names what it lacks."""
+    for code in range(0x110000):
+        character = chr(code)
+        if unicodedata.category(character) in ("Cf", "Cc") and character not in EDGES:
+            expected = f"a{character}b" if code in DRAWN else "ab"
+            assert canonicalized([f"a{character}b"], "keep") == [expected], hex(code)
 
 
 PIECES = ["&lt;", "&gt;", "&amp;", "&#xD800;", "<b>", "</p>", "<!--", "-->", *"ab <>/&;#1!蓝\u200b\ud800\n"]
@@ -168,3 +224,12 @@ def test_cleaned_text_can_always_be_stored_and_read(text: str) -> None:
     assert cleaned.encode("utf-8").decode("utf-8") == cleaned
     assert " ".join(cleaned.split()) == cleaned
     assert "\u200b" not in cleaned
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", sorted(text_rules.RULES))
+def test_a_rule_ends_on_a_long_text_of_whatever_once_took_it_a_power_of_the_length(rule: str) -> None:
+    """No timing decides: a rule in quadratic time takes hours over one of these texts, and the process is stopped."""
+    command = [sys.executable, str(ROOT / "benchmarks/text_rules.py"), "--sizes", "100000", "--rule", rule]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert len(done.stdout.splitlines()) == len(text_rules.PIECES)
