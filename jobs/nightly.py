@@ -1,10 +1,11 @@
 """The night: spark-submit --properties-file conf/spark/local.conf jobs/nightly.py --config conf/X.yaml --ds DATE."""
 
+from pathlib import Path
+
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.pipeline import STAGE_NAMES, NightOptions, run_night
-from recsys_batch.report.progress import open_console
-from recsys_batch.report.summary import RunSummary, print_summary
+from recsys_batch.report.summary import RunSummary, reporting
 from recsys_batch.spark.session import get_session
 
 
@@ -20,20 +21,16 @@ def main() -> None:
     parser.add_argument("--no-publish", action="store_true", help="stop after the gates")
     parser.add_argument("--status-file", default="", help="write the run's status here as JSON")
     args = parser.parse_args()
-    config, ds = read_config(args), parse_ds(args.ds)
     options = NightOptions(args.stage, args.resume, args.force, args.dry_run, not args.no_publish)
-    summary = RunSummary(config.name, args.ds)
-    spark = get_session(f"recsys-batch nightly {config.name} {args.ds}")
-    try:
-        run_night(spark, config, ds, options, summary)
-    except BaseException as error:
-        summary.state, summary.message = "failed", f"{type(error).__name__}: {error}"
-        raise
-    finally:
-        print_summary(summary, open_console())
-        if args.status_file:
-            summary.write(args.status_file)
-        spark.stop()
+    # An error in the config is this run's state too: yesterday's must not stand in the status file.
+    with reporting(RunSummary(Path(args.config).stem, args.ds), args.status_file) as summary:
+        config, ds = read_config(args), parse_ds(args.ds)
+        summary.name = config.name
+        spark = get_session(f"recsys-batch nightly {config.name} {args.ds}")
+        try:
+            run_night(spark, config, ds, options, summary)
+        finally:
+            spark.stop()
 
 
 if __name__ == "__main__":

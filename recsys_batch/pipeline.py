@@ -24,6 +24,7 @@ from recsys_batch.night.rank import rank
 from recsys_batch.night.retrieve import RETRIEVE, retrieve
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.rules.pseudonyms import read_key
+from recsys_batch.spark.inputs.readers import naming_broken_files
 from recsys_batch.spark.inputs.sources import read_table, version_of
 from recsys_batch.spark.lake.runs import record_stage, record_status, start_run
 from recsys_batch.spark.lake.tables import Lake
@@ -101,7 +102,8 @@ def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptio
         versions = {"prepare": {**inputs, **_user_key_version(config)}, "encode": {"encoder": fingerprint}}
         plan = _plan(lake, ds, identities_of(STAGES, config, ds, versions), options)
         if plan.todo[0] is STAGES[0]:
-            refuse_empty_day(spark, config, ds)
+            with naming_broken_files():
+                refuse_empty_day(spark, config, ds)
         summary.run_id = plan.run_id
         replaces = previous.release_id if previous is not None else None
         run = Run(
@@ -125,11 +127,13 @@ def _run_stages(run: Run, plan: Plan) -> None:
         started = time.monotonic()
         log.info("run %s: %s", run.run_id, stage.name)
         known = set(summary.counts)
-        stage.work(run)
+        with naming_broken_files():
+            stage.work(run)
         summary.stages[stage.name] = time.monotonic() - started
         facts.made_by[stage.name] = run.run_id
         counts = {name: number for name, number in summary.counts.items() if name not in known}
         record_stage(run.lake, run.run_id, stage.name, plan.identities[stage.name], counts, facts)
+    summary.lists = list(facts.num_profiles)
     summary.state = "published" if summary.release_id else "staged"
 
 

@@ -5,7 +5,8 @@ What was found is shown on one page, also (and above all) where an input is refu
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property
@@ -75,22 +76,27 @@ class Intake:
         quarantine(run.lake, f"{table}_quarantine", classified, run.ds, run.run_id, sum(refused.values()))
         if table in _JUDGED:
             if run.config.prepare.profile:
-                profile = profile_table(classified, table, run.ds, run.config.prepare)
-                self.profiles.append(replace(profile, statuses={**profile.statuses, **(left_out or {})}))
+                with never_ending_the_night(f"the data profile of {table}"):
+                    profile = profile_table(classified, table, run.ds, run.config.prepare)
+                    self.profiles.append(replace(profile, statuses={**profile.statuses, **(left_out or {})}))
             self._judge(table, classified)
         return classified.where(F.col(STATUS) == USED).drop(STATUS)
 
     def close(self) -> None:
-        """Record the verdicts and write the data profile of the inputs settled so far, as HTML that opens anywhere."""
+        """Record the verdicts and write the data profile of the inputs settled so far, as HTML that opens anywhere.
+
+        Neither ends the night, nor takes the place of the error that did.
+        """
         run = self.run
         checks = run.facts.input_checks
-        if checks:
-            record_checks(run.lake, run.ds, run.run_id, "prepare", checks)
-        if not self.profiles:
-            return
-        target = f"{run.lake.path('profiles')}/{run.ds.isoformat()}.html"
-        write_text(run.spark, target, profile_page(self.profiles, f"{run.config.name} {run.ds}", checks))
-        log.info("data profile: %s", target)
+        with never_ending_the_night("quality_metrics"):
+            if checks:
+                record_checks(run.lake, run.ds, run.run_id, "prepare", checks)
+        with never_ending_the_night("the data profile"):
+            if self.profiles:
+                target = f"{run.lake.path('profiles')}/{run.ds.isoformat()}.html"
+                write_text(run.spark, target, profile_page(self.profiles, f"{run.config.name} {run.ds}", checks))
+                log.info("data profile: %s", target)
 
     def _judge(self, table: str, classified: DataFrame) -> None:
         run, declared = self.run, self.run.config.expectations
@@ -107,6 +113,15 @@ class Intake:
         noted = list(checks)
         self.run.facts.input_checks.extend(noted)
         self.run.summary.checks.extend(noted)
+
+
+@contextmanager
+def never_ending_the_night(report: str) -> Iterator[None]:
+    """Log an error of the block, which only reports, and go on."""
+    try:
+        yield
+    except Exception:  # whatever it is: what is reported on is in order
+        log.exception("%s could not be written; the night goes on", report)
 
 
 def happened_on(ds: date) -> Column:

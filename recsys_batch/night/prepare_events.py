@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config import Config
-from recsys_batch.contracts.errors import EmptyDayError
+from recsys_batch.contracts.errors import EmptyDayError, ExpectationFailedError
 from recsys_batch.contracts.gates import at_most, refuse_blocked
 from recsys_batch.night.context import Run
 from recsys_batch.night.inputs import Intake, happened_on, paths, write
@@ -21,6 +21,8 @@ from recsys_batch.spark.inputs.sources import KEPT, read_table
 
 # More rows than this are not sent to every executor.
 _MAX_BROADCAST_ROWS = 2_000_000
+# Beyond them a time is a number read in the wrong unit.
+_PLAUSIBLE_YEARS = (1971, 2200)
 
 
 def refuse_empty_day(spark: SparkSession, config: Config, ds: date) -> None:
@@ -29,7 +31,28 @@ def refuse_empty_day(spark: SparkSession, config: Config, ds: date) -> None:
     events = read_table(spark, "events", config.sources.events, ds).where(KEPT)
     found = len(events.where(happened_on(ds)).select(F.lit(1)).limit(asked).collect())
     if found < asked:
-        raise _empty_day(config, ds, found)
+        raise _empty_day(config, ds, found, _newest_time(config, events))
+
+
+def _newest_time(config: Config, events: DataFrame) -> str:
+    """Return the newest time of the events, empty where there are none.
+
+    Raises ExpectationFailedError where no row at all has a time that can be meant: waiting does not mend that.
+    """
+    year = F.year("event_time")
+    row = events.agg(
+        F.count("*").alias("rows"),
+        F.count("event_time").alias("timed"),
+        F.count_if(year.between(*_PLAUSIBLE_YEARS)).alias("plausible"),
+        F.date_format(F.max("event_time"), "yyyy-MM-dd HH:mm").alias("newest"),
+    ).first()
+    if row is None or not row["rows"] or row.plausible:
+        return str(row.newest or "") if row is not None else ""
+    what = "a time that cannot be read" if not row.timed else f"a time outside the years {_PLAUSIBLE_YEARS}"
+    raise ExpectationFailedError(
+        f"sources.events: event_time: all {row['rows']:,} rows of {paths(config.sources.events)} have {what}; mend "
+        "select.event_time (milliseconds since 1970: TIMESTAMP_MILLIS(...); other forms: TO_TIMESTAMP(..., 'format'))"
+    )
 
 
 def prepare_events(intake: Intake, items: DataFrame) -> DataFrame:
@@ -75,14 +98,25 @@ def _write_accounts(run: Run, classified: ClassifiedEvents) -> None:
 
 def _check_day(run: Run) -> None:
     on_ds = int(run.summary.counts["prepare.events_on_ds"])
-    if on_ds < run.config.prepare.min_events_on_ds:
-        raise _empty_day(run.config, run.ds, on_ds)
+    if on_ds >= run.config.prepare.min_events_on_ds:
+        return
+    counts = run.summary.counts
+    prefix = "prepare.events_quarantined_"
+    refused = {name.removeprefix(prefix): int(n) for name, n in counts.items() if name.startswith(prefix)}
+    if refused and not counts[f"prepare.events_{USED}"]:
+        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(refused.items(), key=lambda r: -r[1]))
+        raise ExpectationFailedError(
+            f"sources.events: not one of {sum(refused.values()):,} event rows can be used: {reasons}; see the rows in "
+            "events_quarantine, and mend `select` in the config or the source. The same rows fail again"
+        )
+    raise _empty_day(run.config, run.ds, on_ds)
 
 
-def _empty_day(config: Config, ds: date, found: int) -> EmptyDayError:
+def _empty_day(config: Config, ds: date, found: int, newest: str = "") -> EmptyDayError:
+    newest = f"; the newest event is of {newest}" if newest else ""
     return EmptyDayError(
         f"sources.events: {found} usable event(s) on {ds}, prepare.min_events_on_ds asks for "
-        f"{config.prepare.min_events_on_ds}; retry when the day's log is in {paths(config.sources.events)}"
+        f"{config.prepare.min_events_on_ds}; retry when the day's log is in {paths(config.sources.events)}{newest}"
     )
 
 

@@ -1,7 +1,8 @@
 """The one table at the end of a run, and the same facts as JSON for a scheduler."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from recsys_batch.contracts.gates import Check
+from recsys_batch.report.progress import open_console
 
 
 @dataclass
@@ -28,6 +30,8 @@ class RunSummary:
     counts: dict[str, float] = field(default_factory=dict)
     """`<stage>.<what>` -> number, in the order in which it was counted."""
     checks: list[Check] = field(default_factory=list)
+    lists: list[str] = field(default_factory=list)
+    """List tables of the night."""
     release_id: str = ""
     tables: dict[str, int] = field(default_factory=dict)
     """Published table -> Delta version."""
@@ -41,6 +45,25 @@ class RunSummary:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def reporting(summary: RunSummary, status_file: str) -> Iterator[RunSummary]:
+    """Print the run's summary when the block ends, however it ends, and write it to the status file if one is named.
+
+    The file says `running` from the start.
+    """
+    if status_file:
+        summary.write(status_file)
+    try:
+        yield summary
+    except BaseException as error:
+        summary.state, summary.message = "failed", f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        print_summary(summary, open_console())
+        if status_file:
+            summary.write(status_file)
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:

@@ -17,6 +17,10 @@ _REQUIRED_SETTINGS = {
     "spark.sql.ansi.enabled": "false",
     "spark.sql.execution.arrow.pyspark.validateSchema.enabled": "true",
     "spark.databricks.delta.commit.idempotencyCheck.enabled": "true",
+    # A folder `sku=00100` names the item 00100.
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    # One item that gives an attribute twice ends no night.
+    "spark.sql.mapKeyDedupPolicy": "LAST_WIN",
 }
 
 # Bytes of input files. Below the first, compiling a plan takes longer than interpreting it (a shop of 0.5 MB gains a

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_batch.contracts.errors import ExpectationFailedError, IncompleteInputError, RecsysBatchError
+from recsys_batch.contracts.errors import EmptyDayError, ExpectationFailedError, IncompleteInputError, RecsysBatchError
 from recsys_batch.demo.shop import write_shop
 from recsys_batch.demo.spec import ShopSpec
 from recsys_batch.pipeline import NightOptions, run_night
@@ -78,8 +78,19 @@ def yesterday_again(shop: Path) -> None:
 CASES = {
     "a column 40% null overnight": (without_users, ExpectationFailedError, 20, "null_share_rise[user_id]"),
     "a day at a fifth of its rows": (a_fifth, IncompleteInputError, 10, "rows_to_weekday_median"),
-    "yesterday's file again": (yesterday_again, IncompleteInputError, 10, "repeated_share"),
 }
+
+
+@pytest.mark.long
+def test_yesterdays_file_again_is_a_day_that_has_not_arrived(spark, shop: Path, tmp_path: Path) -> None:
+    spoiled = Path(shutil.copytree(shop, tmp_path / "shop"))
+    yesterday_again(spoiled)
+    with pytest.raises(
+        EmptyDayError, match=rf"0 usable event\(s\) on {DS}.*the newest event is of {YESTERDAY}"
+    ) as caught:
+        run_on(spark, spoiled, tmp_path / "lake", DS)
+    assert caught.value.exit_code == 10
+    assert not (tmp_path / "lake").exists()
 
 
 # Each check has quick tests of its own, and test_night.py a night that a gate blocks.

@@ -4,10 +4,11 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from recsys_batch.contracts.gates import Check
-from recsys_batch.report.summary import RunSummary, print_summary
+from recsys_batch.report.summary import RunSummary, print_summary, reporting
 
 
 def make_summary() -> RunSummary:
@@ -38,6 +39,7 @@ def test_the_status_file_holds_everything(tmp_path: Path) -> None:
         "state": "published",
         "message": "第一晚 [ok]",
         "stages": {"prepare": 1.25},
+        "reused": {},
         "lists": [],
         "counts": {"prepare.events_read": 12345, "prepare.used_share": 0.5, "encode.texts": 7},
         "checks": [
@@ -112,3 +114,21 @@ def test_the_column_in_the_name_of_a_check_is_shown() -> None:
     print_summary(summary, console)
     for column in ("user id", "query"):
         assert f"null share rise[{column}]" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_status_file_tells_this_runs_story_from_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    path.write_text('{"state": "published", "ds": "2026-06-29"}')
+
+    def fail() -> None:
+        with reporting(RunSummary("shop", "2026-06-30"), str(path)):
+            assert json.loads(path.read_text())["state"] == "running"
+            raise ValueError("no such key")
+
+    with pytest.raises(ValueError, match="no such key"):
+        fail()
+    status = json.loads(path.read_text())
+    assert (status["state"], status["ds"], status["message"]) == ("failed", "2026-06-30", "ValueError: no such key")
+    with reporting(RunSummary("shop", "2026-06-30"), str(path)) as summary:
+        summary.state = "published"
+    assert json.loads(path.read_text())["state"] == "published"

@@ -46,6 +46,7 @@ def test_an_id_keeps_its_index_and_new_ones_follow_in_their_order(frame, lake):
 
 
 def test_a_run_that_never_gets_its_turn_says_so(frame, lake):
+    assign_indices(lake, "item", ids_of(frame, ["a"]))
     with pytest.raises(RecsysBatchError, match=r"id_indices: other runs appended user indices") as caught:
         assign_indices(lake, "user", ids_of(frame, ["new"]), max_attempts=0)
     assert caught.value.exit_code == 30

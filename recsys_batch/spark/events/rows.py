@@ -19,7 +19,7 @@ from recsys_batch.spark.inputs.sources import KEPT
 EVENT_KEY = "event_key"
 FAULT = "fault"
 # Raised by whoever changes what `normalize_events` writes, so that files are read anew.
-NORMALIZATION_VERSION = 1
+NORMALIZATION_VERSION = 2
 
 _COLUMNS = tuple(Inputs.TYPES["events"])
 # Faults that leave nobody to say on which day the event was.

@@ -17,8 +17,9 @@ from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config import Source
+from recsys_batch.spark.inputs.readers import files_of
 from recsys_batch.spark.inputs.sources import FILE, at_date, read_source
-from recsys_batch.spark.lake.files import FileState, absolute_uri, as_file_uri, list_files
+from recsys_batch.spark.lake.files import FileState, absolute_uri
 from recsys_batch.spark.lake.tables import Lake, retry_conflicts
 
 FILES = "input_files"
@@ -46,7 +47,7 @@ def read_whole(spark: SparkSession, table: str, sources: Sequence[Source], ds: d
     """Read and normalize every file of the sources."""
     dated = [at_date(source, ds) for source in sources]
     frames = [normalize(read_source(spark, table, number, source)) for number, source in enumerate(dated)]
-    files = sum(len(list_files(spark, source.path)) for source in dated)
+    files = sum(len(files_of(spark, source)) for source in dated)
     return Reading(_united(frames), files, files)
 
 
@@ -67,8 +68,8 @@ def read_new(
         if not is_incremental(lake.spark, source):
             whole.append((number, at_date(source, ds)))
             continue
-        keyed = {_file_key(source, file, settings): file for file in _files_of(lake.spark, source)}
-        if not keyed:
+        keyed = {_file_key(source, file, settings): file for file in files_of(lake.spark, source)}
+        if not any(file.length or source.format == "delta" for file in keyed.values()):
             read_source(lake.spark, table, number, source)  # raises the error that names the path
         current.update(keyed)
         unread = {key: file for key, file in keyed.items() if key not in known}
@@ -79,7 +80,7 @@ def read_new(
     if current:
         frames.append(_from_log(lake, table, current))
     frames += [normalize(read_source(lake.spark, table, number, source)) for number, source in whole]
-    num_whole = sum(len(list_files(lake.spark, source.path)) for _, source in whole)
+    num_whole = sum(len(files_of(lake.spark, source)) for _, source in whole)
     num_new = sum(len(files) for *_, files in new)
     return Reading(_united(frames), len(current) + num_whole, num_new + num_whole)
 
@@ -95,17 +96,9 @@ def is_incremental(spark: SparkSession, source: Source) -> bool:
     if source.format == "delta":
         detail = DeltaTable.forPath(spark, absolute_uri(source.path)).detail().first()
         return detail is not None and detail.properties.get("delta.enableDeletionVectors") != "true"
-    guessed = source.format == "json" or source.options.get("inferSchema", "false").lower() == "true"
+    options = {name.lower(): value.lower() for name, value in source.options.items()}
+    guessed = source.format == "json" or options.get("inferschema") == "true"
     return bool(source.schema_ddl) or not guessed
-
-
-def _files_of(spark: SparkSession, source: Source) -> list[FileState]:
-    files = list_files(spark, source.path)
-    if source.format != "delta":
-        return files
-    # The folder holds files of older versions too; a data file never changes, so its name is its version.
-    active = spark.read.format("delta").load(absolute_uri(source.path)).inputFiles()
-    return [FileState(uri, 0, 0, as_file_uri(spark, uri)) for uri in sorted(active)]
 
 
 def _file_key(source: Source, file: FileState, settings: str) -> int:
@@ -137,9 +130,11 @@ def _append(
             for (key, file), (_, batch_file) in zip(files.items(), names, strict=True)
         ]
         named = F.broadcast(lake.spark.createDataFrame(names, f"{FILE} STRING, {_BATCH_FILE} BIGINT"))
-        raw = read_source(lake.spark, table, number, source, list(files.values()))
-        frames.append(normalize(raw.join(named, FILE).drop(FILE)))
-    lake.append_once(_log_name(table), _united(frames), batch)
+        if source.format == "delta" or any(file.length for file in files.values()):
+            raw = read_source(lake.spark, table, number, source, list(files.values()))
+            frames.append(normalize(raw.join(named, FILE).drop(FILE)))
+    if frames:
+        lake.append_once(_log_name(table), _united(frames), batch)
     entered = lake.spark.createDataFrame(entries, _FILES_DDL)
 
     def enter() -> None:

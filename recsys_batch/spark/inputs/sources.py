@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from datetime import date
 
 from pyspark.errors import AnalysisException, ParseException
-from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.config import Join, Reader, Source
-from recsys_batch.contracts.errors import SourceColumnsError, SourceNotFoundError
-from recsys_batch.spark.lake.files import FileState, absolute_uri, file_uri, list_files
+from recsys_batch.contracts.config import Join, Source
+from recsys_batch.contracts.errors import SourceColumnsError
+from recsys_batch.spark.inputs.readers import load_by_name, united_by_name
+from recsys_batch.spark.inputs.values import typed
+from recsys_batch.spark.lake.files import FileState, file_uri, list_files
 
 # False on the rows that the source's own `where` leaves out; they are counted, not read further.
 KEPT = "_kept"
@@ -57,31 +59,62 @@ def read_source(
 ) -> DataFrame:
     """Return one source (`at_date` done) as `read_table` does; with `files`, only these, and the column `FILE`."""
     where = f"sources.{table}.{number}"
-    raw = _load_or_explain(spark, where, source, files)
-    if source.joins:
-        raw = _join(spark, where, raw, source.joins)
-    kept = F.expr(source.where) if source.where else F.lit(True)
-    file_name = [] if files is None else [file_uri().alias(FILE)]
+    raws = load_by_name(spark, where, source, files)
     try:
-        frame = raw.select(
-            *(_typed(source, column, kind).alias(column) for column, kind in Inputs.TYPES[table].items()),
-            F.coalesce(kept, F.lit(False)).alias(KEPT),
-            *file_name,
-        )
-    except (AnalysisException, ParseException) as error:
-        columns = ", ".join(raw.columns)
-        raise SourceColumnsError(
-            f"{where}: an expression of `select` or `where` does not resolve on {source.path!r}: {_first_line(error)}; "
-            f"the file's columns are: {columns}"
-        ) from None
-    return frame
+        return _selected(spark, where, table, source, _completed(raws, raws), files is not None)
+    except SourceColumnsError:
+        # Of some files only: another one may have the column, which is null in these.
+        if files is None or source.format == "delta":
+            raise
+        known = load_by_name(spark, where, source)
+        return _selected(spark, where, table, source, _completed(raws, known), True)
+
+
+def _completed(raws: Sequence[DataFrame], known: Sequence[DataFrame]) -> list[DataFrame]:
+    """Add to each frame, as nulls, the columns that others have."""
+    types = {field.name.lower(): field for frame in reversed(known) for field in frame.schema.fields}
+    made = []
+    for raw in raws:
+        own = {name.lower() for name in raw.columns}
+        lacking = {field.name: F.lit(None).cast(field.dataType) for key, field in types.items() if key not in own}
+        made.append(raw.withColumns(lacking) if lacking else raw)
+    return made
+
+
+def _selected(
+    spark: SparkSession, where: str, table: str, source: Source, raws: Sequence[DataFrame], with_file: bool
+) -> DataFrame:
+    """Take the expressions of the source on each frame, and unite what comes out."""
+    frames = []
+    for raw in raws:
+        joined = _join(spark, where, raw, source.joins) if source.joins else raw
+        kept = F.expr(source.where) if source.where else F.lit(True)
+        file_name = [file_uri().alias(FILE)] if with_file else []
+        try:
+            frames.append(
+                joined.select(
+                    *(
+                        typed(source.select.get(column), column, kind).alias(column)
+                        for column, kind in Inputs.TYPES[table].items()
+                    ),
+                    F.coalesce(kept, F.lit(False)).alias(KEPT),
+                    *file_name,
+                )
+            )
+        except (AnalysisException, ParseException) as error:
+            columns = ", ".join(joined.columns)
+            raise SourceColumnsError(
+                f"{where}: an expression of `select` or `where` does not resolve on {source.path!r}: "
+                f"{_first_line(error)}; the file's columns are: {columns}"
+            ) from None
+    return united_by_name(frames)
 
 
 def _join(spark: SparkSession, where: str, raw: DataFrame, joins: Sequence[Join]) -> DataFrame:
     joined = raw.alias("source")
     for number, join in enumerate(joins):
         place = f"{where}.joins.{number}"
-        other = _load_or_explain(spark, place, join, None)
+        other = united_by_name(load_by_name(spark, place, join))
         try:
             if join.columns:
                 other = other.select(*join.columns).distinct()
@@ -92,49 +125,6 @@ def _join(spark: SparkSession, where: str, raw: DataFrame, joins: Sequence[Join]
                 f"the file's columns are: {', '.join(other.columns)}"
             ) from None
     return joined
-
-
-def _load_or_explain(spark: SparkSession, where: str, source: Reader, files: Sequence[FileState] | None) -> DataFrame:
-    if not list_files(spark, source.path):
-        raise SourceNotFoundError(
-            f"{where}.path: nothing at {source.path!r} (looked at {absolute_uri(source.path)}); "
-            "check the path, or retry when the file has arrived"
-        )
-    try:
-        return _load(spark, source, files)
-    except (AnalysisException, ParseException) as error:
-        raise SourceColumnsError(
-            f"{where}: {source.path!r} is not readable as {source.format}: {_first_line(error)}"
-        ) from None
-
-
-def _load(spark: SparkSession, source: Reader, files: Sequence[FileState] | None) -> DataFrame:
-    def reader() -> DataFrameReader:
-        made = spark.read.format(source.format).options(**source.options)
-        return made.schema(source.schema_ddl) if source.schema_ddl else made
-
-    if files is None:
-        return reader().load(absolute_uri(source.path))
-    if source.format == "delta":
-        return reader().load(absolute_uri(source.path)).where(file_uri().isin([f.uri for f in files]))
-    parts = []
-    for root in sorted({file.root for file in files}):
-        paths = [file.path for file in files if file.root == root]
-        # Partition columns are found below the folder that the path named, as where the whole folder is read.
-        parts.append((reader() if paths == [root] else reader().option("basePath", root)).load(paths))
-    loaded = parts[0]
-    for part in parts[1:]:
-        loaded = loaded.unionByName(part)
-    return loaded
-
-
-def _typed(source: Source, column: str, kind: str) -> Column:
-    expression = source.select.get(column)
-    if expression is None:
-        return F.lit(None).cast(kind)
-    if kind.startswith(("map", "array")):
-        return F.expr(expression).cast(kind)
-    return F.expr(f"TRY_CAST(({expression}) AS {kind})")
 
 
 def _first_line(error: Exception) -> str:

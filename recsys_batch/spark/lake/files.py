@@ -136,6 +136,26 @@ def read_text(spark: SparkSession, uri: str) -> str | None:
         stream.close()
 
 
+def first_line(spark: SparkSession, uri: str, comment: str = "") -> str:
+    """Return the first line of a text file, unpacked where its name says it is packed, that is neither blank nor
+    begins with `comment`; empty where there is none. Bytes stay bytes (Latin-1), so that any encoding can be compared.
+    """
+    jvm = _jvm(spark)
+    conf = spark.sparkContext._jsc.hadoopConfiguration()
+    path = jvm.org.apache.hadoop.fs.Path(uri)
+    stream = path.getFileSystem(conf).open(path)
+    try:
+        codec = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(conf).getCodec(path)
+        plain = codec.createInputStream(stream) if codec is not None else stream
+        lines = jvm.java.io.BufferedReader(jvm.java.io.InputStreamReader(plain, "ISO-8859-1"))
+        while (line := lines.readLine()) is not None:
+            if line.strip() and not (comment and line.startswith(comment)):
+                return str(line)
+        return ""
+    finally:
+        stream.close()
+
+
 def delete_folder(spark: SparkSession, uri: str) -> None:
     """Delete a folder and all below it, or a file; nothing where it is not there."""
     path = _jvm(spark).org.apache.hadoop.fs.Path(uri)

@@ -1,0 +1,128 @@
+"""The boundary for input values: each crosses it once, and what comes out is safe for everything behind it.
+
+Valid UTF-8, finite numbers, times of the years 1 to 9999, whole numbers as ids without an exponent, maps without
+repeated keys, texts of bounded length. What cannot be made so is null.
+"""
+
+from collections.abc import Callable
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+MAX_TEXT = 100_000
+MAX_ID = 1_000
+_IDS = ("user_id", "item_id", "event_id", "session_id", "request_id")
+# Above these a floating-point number does not tell all whole numbers apart.
+_EXACT = {"double": 2**53, "float": 2**24}
+_FIRST_TIME, _LAST_TIME = "TIMESTAMP'0001-01-01 00:00:00'", "TIMESTAMP'9999-12-31 23:59:59.999999'"
+
+# As Google Merchant, Shopify, WooCommerce, Magento and schema.org write them; blanks, dashes and underscores apart.
+AVAILABLE_WORDS = (
+    *("true", "t", "yes", "y", "1", "on", "instock", "available", "instoreonly", "onlineonly", "limitedavailability"),
+    *(
+        "preorder",
+        "presale",
+        "backorder",
+        "onbackorder",
+        "madetoorder",
+        "lowstock",
+        "ja",
+        "oui",
+        "si",
+        "sí",
+        "sim",
+        "有货",
+    ),
+)
+UNAVAILABLE_WORDS = (
+    *("false", "f", "no", "n", "0", "off", "outofstock", "unavailable", "notavailable", "soldout", "discontinued"),
+    *("reserved", "nein", "non", "não", "nao", "缺货", "无货", "售罄"),
+)
+
+
+def typed(expression: str | None, column: str, kind: str) -> Column:
+    """Return the SQL `expression` over the raw columns as the input column of that type (`Inputs.TYPES`)."""
+    if expression is None:
+        return F.lit(None).cast(kind)
+    if column in _IDS:
+        return _id(expression)
+    make = _BOUNDARY.get(kind)
+    return make(expression) if make is not None else F.expr(f"TRY_CAST(({expression}) AS {kind})")
+
+
+def _text(expression: str) -> Column:
+    return F.make_valid_utf8(F.expr(f"TRY_CAST(({expression}) AS STRING)"))
+
+
+def _long_text(expression: str) -> Column:
+    return F.left(_text(expression), F.lit(MAX_TEXT))
+
+
+def _number(expression: str) -> Column:
+    number = F.expr(f"TRY_CAST(({expression}) AS DOUBLE)")
+    return F.when(F.abs(number) < float("inf"), number)
+
+
+def _id_list(expression: str) -> Column:
+    ids = F.expr(f"CAST(({expression}) AS ARRAY<STRING>)")
+    return F.transform(ids, lambda value: _bounded(F.make_valid_utf8(value), MAX_ID))
+
+
+def _id(expression: str) -> Column:
+    """Write whole floating-point numbers as the integers they are; others, as they have lost digits, are no ids."""
+    kind, number = F.expr(f"typeof(({expression}))"), F.expr(f"TRY_CAST(({expression}) AS DOUBLE)")
+    exact = F.when(kind == "float", float(_EXACT["float"])).otherwise(float(_EXACT["double"]))
+    whole = F.when((number == F.floor(number)) & (F.abs(number) < exact), number.cast("bigint").cast("string"))
+    decimal = F.expr(f"TRY_CAST(({expression}) AS DECIMAL(38,10))")
+    whole_decimal = F.when(decimal == F.floor(decimal), F.floor(decimal).cast("string"))
+    made = (
+        F.when(kind.isin(*_EXACT), whole).when(kind.startswith("decimal"), whole_decimal).otherwise(_text(expression))
+    )
+    return _bounded(made, MAX_ID)
+
+
+def _bounded(value: Column, length: int) -> Column:
+    return F.when(F.length(value) <= length, value)
+
+
+def _time(expression: str) -> Column:
+    # Spark takes a time of day for one of today, whenever that is.
+    alone = F.expr(f"CAST(({expression}) AS STRING)").rlike(r"^\s*T?\d{1,2}:\d")
+    is_text = F.expr(f"typeof(({expression}))") == "string"
+    time = F.expr(f"TRY_CAST(({expression}) AS TIMESTAMP)")
+    # Far out, and so a wrong clock, whichever year it says; no calendar beyond this can be read back.
+    within = F.greatest(F.least(time, F.expr(_LAST_TIME)), F.expr(_FIRST_TIME))
+    return F.when(time.isNotNull() & ~(is_text & F.coalesce(alone, F.lit(False))), within)
+
+
+def _flag(expression: str) -> Column:
+    """Read the words of product feeds too; a number is true unless it is 0."""
+    text = F.lower(F.regexp_replace(F.expr(f"CAST(({expression}) AS STRING)"), r"^https?://schema\.org/|[\s_-]", ""))
+    return (
+        F.when(text.isin(*AVAILABLE_WORDS), F.lit(True))
+        .when(text.isin(*UNAVAILABLE_WORDS), F.lit(False))
+        .otherwise(F.expr(f"TRY_CAST(({expression}) AS BOOLEAN)"))
+    )
+
+
+def _map(expression: str) -> Column:
+    """Of a key that is given twice the last value counts; entries without a key are left out."""
+    entries = F.map_entries(F.expr(f"CAST(({expression}) AS MAP<STRING,STRING>)"))
+    safe = F.transform(
+        F.filter(entries, lambda entry: entry["key"].isNotNull()),
+        lambda entry: F.struct(
+            F.left(F.make_valid_utf8(entry["key"]), F.lit(MAX_ID)).alias("key"),
+            F.left(F.make_valid_utf8(entry["value"]), F.lit(MAX_TEXT)).alias("value"),
+        ),
+    )
+    return F.map_from_entries(safe)
+
+
+_BOUNDARY: dict[str, Callable[[str], Column]] = {
+    "string": _long_text,
+    "double": _number,
+    "timestamp": _time,
+    "boolean": _flag,
+    "map<string,string>": _map,
+    "array<string>": _id_list,
+}
