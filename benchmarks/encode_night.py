@@ -23,15 +23,19 @@ from benchmarks.prepare import family_of  # noqa: E402
 from recsys_batch.contracts.columns import Tables  # noqa: E402
 from recsys_batch.contracts.config import Config  # noqa: E402
 from recsys_batch.contracts.identity import new_run_id  # noqa: E402
+from recsys_batch.contracts.run_facts import RunFacts  # noqa: E402
 from recsys_batch.night.context import Run  # noqa: E402
 from recsys_batch.night.encode import encode  # noqa: E402
 from recsys_batch.report.progress import read_progress  # noqa: E402
 from recsys_batch.report.summary import RunSummary  # noqa: E402
+from recsys_batch.spark.lake.prepared import replace_prepared  # noqa: E402
 from recsys_batch.spark.lake.tables import Lake  # noqa: E402
 from recsys_batch.spark.session import get_session  # noqa: E402
 from recsys_batch.training.registry.find import find_encoder  # noqa: E402
 
-ITEM_DDL = "item_id STRING, title STRING, price DOUBLE, text STRING, ds DATE"
+ITEM_DDL = "item_id STRING, title STRING, price DOUBLE, text STRING"
+# The run that the catalogs are prepared under.
+PREPARED_RUN = "benchmark"
 
 
 @dataclass
@@ -79,8 +83,8 @@ def temporary_lake(spark: SparkSession) -> Iterator[Lake]:
 
 def write_items(lake: Lake, rows: Sequence[tuple[str, str, float, str]], ds: date) -> None:
     """Write the prepared catalog of a date from rows (item_id, title, price, text)."""
-    frame = lake.spark.createDataFrame([(*row, ds) for row in rows], ITEM_DDL)
-    lake.replace_ds(Tables.ITEMS, frame, ds)
+    frame = lake.spark.createDataFrame(list(rows), ITEM_DDL)
+    replace_prepared(lake, Tables.ITEMS, frame, ds, PREPARED_RUN)
 
 
 def run_encode(lake: Lake, ds: date, **encoder: object) -> Night:
@@ -100,7 +104,9 @@ def run_encode(lake: Lake, ds: date, **encoder: object) -> Night:
     )
     settings, fingerprint = find_encoder(config)
     summary = RunSummary(config.name, ds.isoformat())
-    run = Run(lake.spark, config, ds, lake, new_run_id(ds, "benchmark"), settings, fingerprint, summary)
+    facts = RunFacts(made_by={"prepare": PREPARED_RUN})
+    run_id = new_run_id(ds, "benchmark")
+    run = Run(lake.spark, config, ds, lake, run_id, settings, fingerprint, summary, facts=facts)
     with peaks_of_processes() as peaks:
         started = time.perf_counter()
         encode(run)
