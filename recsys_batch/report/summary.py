@@ -67,7 +67,9 @@ def reporting(summary: RunSummary, status_file: str) -> Iterator[RunSummary]:
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
-    """Print the run as one table: counts by stage, seconds, gate verdicts."""
+    """Print the run as one table: counts by stage, seconds, gate verdicts; nothing of one that failed before any."""
+    if summary.state == "failed" and not (summary.counts or summary.stages or summary.checks):
+        return
     table = Table(title=f"{summary.name} {summary.ds}: {summary.state}", show_lines=False)
     table.add_column("what")
     table.add_column("value", justify="right")
