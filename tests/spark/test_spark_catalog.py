@@ -213,7 +213,7 @@ def test_items_are_finished(linked, frame):
         },
         {"item_id": "茶", "title": "茶", "category": None, "price": None},
         {"item_id": "a", "title": "gone", "category": "Food>Drinks", "price": 1.0, "available": False},
-        {"item_id": "10", "title": "ten", "category": "A > B", "price": 3.0},
+        {"item_id": "10", "title": "ten", "category": "A > B", "price": 3.0, "available": True},
         {"item_id": "9", "title": "nine", "category": "A > B", "price": 3.0},
     ]
     said = frame(
@@ -230,9 +230,12 @@ def test_items_are_finished(linked, frame):
         "B": False,  # fails the rule
         "茶": False,  # the rule gives null
         "a": False,  # not available
-        "10": True,  # availability unknown
-        "9": True,
+        "10": True,
+        "9": False,  # others say whether they can be had
     }
+    unsaid = linked([row | {"available": None} for row in rows])
+    eligible = finish_items(unsaid, TEXT, "price > 0", 2, None).where("eligible").select("item_id").collect()
+    assert {row.item_id for row in eligible} == {"b", "a", "10", "9"}  # nobody says it
     assert {item_id: row.category_key for item_id, row in found.items()} == {
         "b": "Food > Drinks",
         "B": "Home",
@@ -249,7 +252,8 @@ def test_items_are_finished(linked, frame):
     }
     assert found["B"].attributes == {"z": "1", "a": "2"}
     # Without a rule only availability counts.
-    free = finish_items(items, TEXT, "", 1, None).where("eligible").select("item_id", "text").collect()
+    told = linked([row | {"available": row.get("available") is not False} for row in rows])
+    free = finish_items(told, TEXT, "", 1, None).where("eligible").select("item_id", "text").collect()
     assert {(row.item_id, row.text) for row in free} >= {
         ("b", "Tea. Acme"),
         ("茶", "茶"),
@@ -260,10 +264,10 @@ def test_items_are_finished(linked, frame):
 
 def test_of_linked_items_the_oldest_that_can_be_had_is_eligible(linked):
     rows = [
-        {"item_id": "own", "title": "t", "price": 1.0},
+        {"item_id": "own", "title": "t", "price": 1.0, "available": True},
         # The canonical one can be had.
-        {"item_id": "a1", "title": "t", "price": 1.0, "canonical_index": 1},
-        {"item_id": "a2", "title": "t", "price": 1.0, "canonical_index": 1},
+        {"item_id": "a1", "title": "t", "price": 1.0, "canonical_index": 1, "available": True},
+        {"item_id": "a2", "title": "t", "price": 1.0, "canonical_index": 1, "available": True},
         # It is sold out, and the next one fails the rule.
         {"item_id": "b1", "title": "t", "price": 1.0, "canonical_index": 3, "available": False},
         {"item_id": "b2", "title": "t", "price": 0.0, "canonical_index": 3, "available": True},
