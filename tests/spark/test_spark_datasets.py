@@ -18,11 +18,15 @@ from recsys_batch.contracts.datasets import (
     manifest_name,
 )
 from recsys_batch.contracts.errors import ConfigError
+from recsys_batch.contracts.run_facts import RunFacts
 from recsys_batch.learn.datasets import make_datasets
 from recsys_batch.spark.catalog.item_history import observe_items
 from recsys_batch.spark.lake.manifests import read_manifest
+from recsys_batch.spark.lake.prepared import replace_prepared
+from recsys_batch.spark.lake.runs import record_stage
 
 DS = date(2026, 6, 30)
+RUN = "20260630-01010101-00000a"
 ITEMS = {
     "item_id": "string",
     "item_index": "int",
@@ -94,7 +98,7 @@ def config() -> Config:
 
 @pytest.mark.slow
 def test_a_dataset_is_written_with_a_manifest_and_has_none_once_it_leaks(frame, lake):
-    with pytest.raises(PreparedTablesMissingError, match=r"interactions: no rows of 2026-06-30; run jobs/nightly"):
+    with pytest.raises(PreparedTablesMissingError, match=r"lake: 2026-06-30 is not prepared; run jobs/nightly"):
         make_datasets(lake, config(), DS)
     catalog = [("a", 0, 0, "Tea"), ("a2", 3, 0, "TEA"), ("b", 1, 1, "Pot"), ("c", 2, 2, "Cup")]
     items = frame(
@@ -104,9 +108,13 @@ def test_a_dataset_is_written_with_a_manifest_and_has_none_once_it_leaks(frame, 
             for row in catalog
         ],
     )
-    prepared = frame(INTERACTIONS, interactions()).withColumn("run_id", F.lit("run-1")).withColumn("ds", F.lit(DS))
-    lake.replace_ds("items", items.withColumn("ds", F.lit(DS)), DS)
-    lake.replace_ds("interactions", prepared, DS)
+    record_stage(lake, RUN, "prepare", "p", {}, RunFacts({"prepare": RUN}))
+    with pytest.raises(PreparedTablesMissingError, match=rf"interactions: no rows of 2026-06-30 and run {RUN}"):
+        make_datasets(lake, config(), DS)
+    replace_prepared(lake, "items", items, DS, RUN)
+    replace_prepared(lake, "interactions", frame(INTERACTIONS, interactions()), DS, RUN)
+    # What another run prepared of the date before is not looked at.
+    replace_prepared(lake, "interactions", frame(INTERACTIONS, interactions()[:3]), DS, "older")
     observe_items(lake, items, ["title", "category"], DS)
     with pytest.raises(ConfigError, match=r"--split nosuch: no such split; datasets.splits has: last, other"):
         make_datasets(lake, config(), DS, ["nosuch"])
@@ -125,11 +133,12 @@ def test_a_dataset_is_written_with_a_manifest_and_has_none_once_it_leaks(frame, 
 
     file = Path(lake.path(manifest_name("last", DS)).removeprefix("file://"))
     told = json.loads(file.read_text(encoding="utf-8"))
-    assert (told["source_run_id"], told["seed"], told["settings"]["k"]) == ("run-1", 3, 1)
+    assert (told["source_run_id"], told["seed"], told["settings"]["k"]) == (RUN, 3, 1)
     assert DatasetManifest.from_json(file.read_text(encoding="utf-8")) == made == read_manifest(lake, "last", DS)
 
     # The catalog version of an event is from after the event: whoever made the prepared tables joined wrongly.
-    lake.replace_ds("interactions", prepared.withColumn("item_valid_from", F.lit(at(0.5))), DS)
+    wrong = frame(INTERACTIONS, interactions()).withColumn("item_valid_from", F.lit(at(0.5)))
+    replace_prepared(lake, "interactions", wrong, DS, RUN)
     with pytest.raises(LeakError, match="interactions: catalog_versions_later_than_the_event is 6, threshold 0: block"):
         make_datasets(lake, config(), DS, ["last"])
     with pytest.raises(ManifestNotFoundError, match="not finished"):
