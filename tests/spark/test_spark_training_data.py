@@ -15,6 +15,7 @@ from recsys_batch.spark.datasets.export import (
     session_examples,
 )
 from recsys_batch.spark.lake.manifests import write_manifest
+from recsys_batch.spark.lake.prepared import replace_prepared
 from recsys_batch.training.examples.files import ExampleFiles
 
 DS = date(2026, 6, 30)
@@ -121,7 +122,6 @@ def test_export_is_read_without_spark(frame, lake, items, texts, steps, pairs) -
     rated = {"item_id": "v", "user_id": "u4", "rating": 4.0, "text": "Fine.", "split": "valid"}
     ratings = frame(RATINGS, [rated, {"item_id": "a", "rating": 5.0, "split": "train"}])
     tables = {
-        Tables.ITEMS: items,
         "datasets/time/training_texts": texts,
         "datasets/time/interactions": steps,
         "datasets/time/query_items": pairs,
@@ -129,6 +129,7 @@ def test_export_is_read_without_spark(frame, lake, items, texts, steps, pairs) -
     }
     for name, rows in tables.items():
         lake.replace_ds(name, rows.withColumn("ds", F.lit(DS)), DS)
+    replace_prepared(lake, Tables.ITEMS, items, DS, "run")
     write_manifest(lake, DatasetManifest("time", DS.isoformat(), "time", 0, {}, "run", "code", {}, {}, {}, None))
     files = ExampleFiles(export_examples(lake, "time", DS, 2))
     found = files.clicks("train")

@@ -21,6 +21,7 @@ from recsys_batch.spark.lake.files import FileState, absolute_uri, as_file_uri, 
 
 # Names of listed files are no patterns; Spark takes brackets for one otherwise.
 _AS_NAMED = {"__globPaths__": "false"}
+_PATTERN = frozenset("[]{}*?\\")
 # A filter of this many files is compiled; beyond, the caller's own join with the names chooses the rows.
 _MAX_NAMED = 500
 _THREADS = 8
@@ -120,10 +121,12 @@ def _reader(spark: SparkSession, source: Reader) -> DataFrameReader:
 
 def _groups(spark: SparkSession, source: Reader, files: Sequence[FileState]) -> list[list[FileState]]:
     """Group files that one reader can take: of one header or schema, and with partition folders below one root."""
-    groups: dict[tuple[str, str], list[FileState]] = {}
+    groups: dict[tuple[str, str, str], list[FileState]] = {}
     for file, key in zip(files, _shapes(spark, source, files), strict=True):
         root = file.root if _folders(file) else ""
-        groups.setdefault((root, key), []).append(file)
+        # Beside a name that looks like a pattern Spark would read the others twice.
+        alone = file.path if _PATTERN & set(file.path) else ""
+        groups.setdefault((root, key, alone), []).append(file)
     return list(groups.values())
 
 
