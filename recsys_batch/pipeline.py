@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError
@@ -82,9 +82,7 @@ def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptio
     """Run the night for `ds`, filling `summary` as it goes. Raises the errors of `contracts.errors`."""
     lake = Lake.at(spark, config.lake.root)
     encoder, fingerprint = find_encoder(config)
-    if is_local(spark):
-        warm_workers(spark)
-    inputs, input_bytes = _resolve_inputs(spark, config, ds)
+    inputs, input_bytes, events = _resolve_inputs(spark, config, ds)
     if options.dry_run:
         summary.state, summary.message = (
             "checked",
@@ -101,9 +99,11 @@ def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptio
             return
         versions = {"prepare": {**inputs, **_user_key_version(config)}, "encode": {"encoder": fingerprint}}
         plan = _plan(lake, ds, identities_of(STAGES, config, ds, versions), options)
+        if is_local(spark):
+            warm_workers(spark)
         if plan.todo[0] is STAGES[0]:
             with naming_broken_files():
-                refuse_empty_day(spark, config, ds)
+                refuse_empty_day(events, config, ds)
         summary.run_id = plan.run_id
         replaces = previous.release_id if previous is not None else None
         run = Run(
@@ -153,14 +153,14 @@ def _leaving_status(run: Run) -> Iterator[None]:
     record_status(run.lake, run.ds, run.run_id, summary.state, summary.message, summary.stages, summary.counts)
 
 
-def _resolve_inputs(spark: SparkSession, config: Config, ds: date) -> tuple[dict[str, str], int]:
-    """Resolve every source and expression, so that a wrong one ends the run at once; return versions and bytes."""
+def _resolve_inputs(spark: SparkSession, config: Config, ds: date) -> tuple[dict[str, str], int, DataFrame]:
+    """Resolve every source and expression, so that a wrong one ends the run at once; return versions, bytes, events."""
     tables = {name: getattr(config.sources, name) for name in ("events", "items", "reviews", "requests")}
-    for name, sources in tables.items():
-        if sources:
-            read_table(spark, name, sources, ds)
-    found = {name: version_of(spark, sources, ds) for name, sources in tables.items() if sources}
-    return {name: version for name, (version, _) in found.items()}, sum(length for _, length in found.values())
+    given = {name: sources for name, sources in tables.items() if sources}
+    frames = {name: read_table(spark, name, sources, ds) for name, sources in given.items()}
+    found = {name: version_of(spark, sources, ds) for name, sources in given.items()}
+    versions = {name: version for name, (version, _) in found.items()}
+    return versions, sum(length for _, length in found.values()), frames["events"]
 
 
 def _user_key_version(config: Config) -> dict[str, str]:

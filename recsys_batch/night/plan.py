@@ -62,7 +62,7 @@ def identities_of(
 
 def plan_whole(ds: date, stages: Sequence[Stage], identities: Mapping[str, str]) -> Plan:
     """Plan a run of all stages."""
-    return Plan(new_run_id(ds, identities[stages[-1].name]), identities, stages)
+    return Plan(_run_id(ds, identities, []), identities, stages)
 
 
 def plan_rest(lake: Lake, ds: date, stages: Sequence[Stage], identities: Mapping[str, str]) -> Plan:

@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
@@ -17,7 +17,7 @@ from recsys_batch.spark.events.interactions import count_returns, match_undoings
 from recsys_batch.spark.events.rows import EVENT_KEY, normalize_events, settings_key
 from recsys_batch.spark.inputs.input_log import Reading, read_new, read_whole
 from recsys_batch.spark.inputs.quarantine import ACCOUNT_REASONS, FILTERED, OUTSIDE_WINDOW, USED
-from recsys_batch.spark.inputs.sources import KEPT, read_table
+from recsys_batch.spark.inputs.sources import KEPT
 
 # More rows than this are not sent to every executor.
 _MAX_BROADCAST_ROWS = 2_000_000
@@ -25,10 +25,13 @@ _MAX_BROADCAST_ROWS = 2_000_000
 _PLAUSIBLE_YEARS = (1971, 2200)
 
 
-def refuse_empty_day(spark: SparkSession, config: Config, ds: date) -> None:
-    """Raise EmptyDayError where the sources have too few events of the date, before anything is written for it."""
+def refuse_empty_day(raw: DataFrame, config: Config, ds: date) -> None:
+    """Raise EmptyDayError where the sources (`sources.read_table`) have too few events of the date.
+
+    To be called before anything is written for it.
+    """
     asked = config.prepare.min_events_on_ds
-    events = read_table(spark, "events", config.sources.events, ds).where(KEPT)
+    events = raw.where(KEPT)
     found = len(events.where(happened_on(ds)).select(F.lit(1)).limit(asked).collect())
     if found < asked:
         raise _empty_day(config, ds, found, _newest_time(config, events))

@@ -35,8 +35,7 @@ def retrieve(run: Run) -> None:
         )
         partitions = min(run.parallelism * 4, max(number // run.config.retrieve.profile_block, run.parallelism))
         with watch(folder, f"retrieve {table}", number):
-            candidates = map_batches(profiles.repartition(partitions), task)
-            candidates.write.mode("overwrite").parquet(run.folder("candidates", table))
+            run.leave(map_batches(profiles.repartition(partitions), task), "candidates", table)
         run.facts.num_profiles[table] = number
         run.summary.count("retrieve", **{f"{table}_profiles": number})
 
@@ -95,14 +94,11 @@ def _write_index(run: Run) -> None:
         .join(popular, "item_index", "left")
         .select(*columns, F.coalesce("popularity", F.lit(0.0)).alias("popularity"))
     )
-    items.repartitionByRange(max(run.parallelism, 1), "item_id").write.mode("overwrite").parquet(
-        f"{index_folder(run)}/items"
-    )
+    run.leave(items.repartitionByRange(max(run.parallelism, 1), "item_id"), "index", "items")
     pairs = covisitation_neighbors(
         daily, lambda frame: map_batches(frame, CountPairs(settings.covisitation)), settings.covisitation
     )
-    pairs.write.mode("overwrite").parquet(f"{index_folder(run)}/covisitation")
-    num_pairs = run.spark.read.parquet(f"{index_folder(run)}/covisitation").count()
+    num_pairs = run.leave(pairs, "index", "covisitation").count()
     daily.unpersist()
     run.summary.count("retrieve", covisitation_pairs=num_pairs)
 

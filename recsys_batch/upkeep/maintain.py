@@ -13,6 +13,7 @@ from recsys_batch.contracts.columns import Inputs, Lists, Tables
 from recsys_batch.contracts.config import Config
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.inputs.input_log import FILES
+from recsys_batch.spark.lake.prepared import PREPARED
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.maintain.compaction import compact, vacuum
 from recsys_batch.spark.maintain.nights import RetainedNights, encoders_in_use, find_nights, texts_in_use
@@ -39,12 +40,7 @@ _APPENDED = (
 _DATED = (*Lists.KEY, *(f"{table}_quarantine" for table in (*Inputs.TYPES, "texts")))
 # `publications` too is only vacuumed: a publisher takes any commit to it in between for another publisher's.
 _REPLACED = (
-    Tables.ITEMS,
-    Tables.INTERACTIONS,
-    Tables.USER_HISTORIES,
-    Tables.ACCOUNTS,
-    Tables.REVIEWS,
-    Tables.REQUESTS,
+    *PREPARED,
     Tables.PUBLICATIONS,
     *(staged_name(table) for table in Lists.KEY),
 )

@@ -7,6 +7,7 @@ import pytest
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.errors import EmptyDayError, ExpectationFailedError
 from recsys_batch.night.prepare_events import refuse_empty_day
+from recsys_batch.spark.inputs.sources import read_table
 
 DS = date(2026, 6, 30)
 
@@ -16,6 +17,10 @@ def config_of(path, time):
     events = {"format": "parquet", "path": str(path), "select": select}
     items = {"format": "parquet", "path": "items", "select": {"item_id": "i", "title": "t"}}
     return Config.model_validate({"name": "shop", "sources": {"events": [events], "items": [items]}})
+
+
+def refuse(spark, config, ds):
+    refuse_empty_day(read_table(spark, "events", config.sources.events, ds), config, ds)
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +33,10 @@ def log(spark, tmp_path_factory):
 
 def test_a_day_with_events_passes_and_one_without_is_late(spark, log):
     config = config_of(log, "TIMESTAMP_MILLIS(ms)")
-    refuse_empty_day(spark, config, DS)
+    refuse(spark, config, DS)
     words = r"0 usable event\(s\) on 2026-06-28.*the newest event is of 2026-06-30 12:00"
     with pytest.raises(EmptyDayError, match=words) as caught:
-        refuse_empty_day(spark, config, date(2026, 6, 28))
+        refuse(spark, config, date(2026, 6, 28))
     assert caught.value.exit_code == 10
 
 
@@ -43,5 +48,5 @@ def test_times_that_cannot_be_meant_are_wrong_and_not_late(spark, log, time, sai
     """Milliseconds taken for seconds lie in the year 58,000; a scheduler would retry that for ever."""
     words = rf"event_time: all 2 rows of .*{said}.*TIMESTAMP_MILLIS"
     with pytest.raises(ExpectationFailedError, match=words) as caught:
-        refuse_empty_day(spark, config_of(log, time), DS)
+        refuse(spark, config_of(log, time), DS)
     assert caught.value.exit_code == 20

@@ -125,6 +125,7 @@ def finish_items(
     """
     passes = F.expr(eligible_where) if eligible_where else F.lit(True)
     # A shop that says of some goods whether they can be had, and not of this one, does not promise it.
+    columns = items.columns
     told = items.where("available IS NOT NULL").limit(1).select(F.lit(True).alias("_told"))
     items = items.join(F.broadcast(told), how="left")
     sellable = F.coalesce("available", F.col("_told").isNull()) & F.coalesce(passes, F.lit(False))
@@ -148,7 +149,7 @@ def finish_items(
         .withColumn("canonical_index", F.coalesce("_offered.item_index", "canonical_index"))
         .withColumn("canonical_item_id", F.coalesce("_offered.item_id", "canonical_item_id"))
         .withColumn("eligible", sellable & (F.col("item_index") == F.col("canonical_index")))
-        .select(*(name for name in items.columns if name != "_told"), "text", "category_key", "eligible")
+        .select(*columns, "text", "category_key", "eligible")
     )
 
 

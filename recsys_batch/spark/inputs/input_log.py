@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config import Source
-from recsys_batch.spark.inputs.readers import files_of
+from recsys_batch.spark.inputs.readers import files_of, option_of
 from recsys_batch.spark.inputs.sources import FILE, at_date, read_source
 from recsys_batch.spark.lake.files import FileState, absolute_uri
 from recsys_batch.spark.lake.tables import Lake, retry_conflicts
@@ -96,8 +96,7 @@ def is_incremental(spark: SparkSession, source: Source) -> bool:
     if source.format == "delta":
         detail = DeltaTable.forPath(spark, absolute_uri(source.path)).detail().first()
         return detail is not None and detail.properties.get("delta.enableDeletionVectors") != "true"
-    options = {name.lower(): value.lower() for name, value in source.options.items()}
-    guessed = source.format == "json" or options.get("inferschema") == "true"
+    guessed = source.format == "json" or option_of(source, "inferSchema") == "true"
     return bool(source.schema_ddl) or not guessed
 
 

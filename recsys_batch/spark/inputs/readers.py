@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, cast
 
 from delta.tables import DeltaTable
@@ -25,16 +26,14 @@ _PATTERN = frozenset("[]{}*?\\")
 # A filter of this many files is compiled; beyond, the caller's own join with the names chooses the rows.
 _MAX_NAMED = 500
 _THREADS = 8
+_MAX_KNOWN = 100_000
 
 
 def files_of(spark: SparkSession, source: Reader) -> list[FileState]:
     """Return the files that the source is made of: those that its path matches, and below a folder those that Spark
     reads there, which are in the folder itself or in partition folders (`name=value`) of it.
     """
-    if source.format == "delta":
-        return _delta_files(spark, source)
-    deep = _option(source, "recursiveFileLookup") == "true"
-    return [file for file in list_files(spark, source.path) if deep or all("=" in name for name in _folders(file))]
+    return _delta_files(spark, source) if source.format == "delta" else _own(source, list_files(spark, source.path))
 
 
 def load_by_name(
@@ -46,8 +45,12 @@ def load_by_name(
     the source in errors. Raises SourceNotFoundError without files, InputNotReadyError where all are empty or one breaks
     off, ConfigError for wrong options.
     """
-    is_whole = files is None
-    files = files_of(spark, source) if files is None else files
+    listed: Sequence[FileState] = []
+    if files is None and source.format != "delta":
+        listed = list_files(spark, source.path)
+        files = _own(source, listed)
+    elif files is None:
+        files = files_of(spark, source)
     if not files:
         raise SourceNotFoundError(
             f"{where}.path: nothing at {source.path!r} (looked at {absolute_uri(source.path)}); "
@@ -62,7 +65,7 @@ def load_by_name(
         )
     try:
         groups = _groups(spark, source, written)
-        if is_whole and len(groups) == 1 and _fill_a_folder(spark, source, groups[0]):
+        if len(groups) == 1 and _fill_a_folder(groups[0], listed):
             return [_load(spark, source, groups[0], [groups[0][0].root])]
         return [_load(spark, source, group, [file.path for file in group]) for group in groups]
     except (AnalysisException, ParseException) as error:
@@ -106,7 +109,12 @@ def naming_broken_files() -> Iterator[None]:
         ) from error
 
 
-def _option(source: Reader, name: str) -> str:
+def _own(source: Reader, listed: Sequence[FileState]) -> list[FileState]:
+    deep = option_of(source, "recursiveFileLookup") == "true"
+    return [file for file in listed if deep or all("=" in name for name in _folders(file))]
+
+
+def option_of(source: Reader, name: str) -> str:
     """Return an option in lower case; their names are case-insensitive."""
     return next((value.lower() for key, value in source.options.items() if key.lower() == name.lower()), "")
 
@@ -134,12 +142,16 @@ def _shapes(spark: SparkSession, source: Reader, files: Sequence[FileState]) -> 
     """Return what tells files of different columns apart."""
     if len(files) == 1:
         return [""]
-    if source.format == "csv" and _option(source, "header") == "true":
-        comment = _option(source, "comment")
-        return _map_files(lambda file: first_line(spark, file.path, comment), files)
+    if _has_header(source):
+        comment = option_of(source, "comment")
+        return _map_files(lambda file: _header(spark, file, comment), files)
     if source.format == "parquet":
         return _map_files(lambda file: _parquet_schema(spark, file), files)
     return [""] * len(files)
+
+
+def _has_header(source: Reader) -> bool:
+    return source.format == "csv" and option_of(source, "header") == "true"
 
 
 def _map_files(function: Any, files: Sequence[FileState]) -> list[str]:
@@ -147,6 +159,14 @@ def _map_files(function: Any, files: Sequence[FileState]) -> list[str]:
         return list(pool.map(function, files))
 
 
+# A night reads a source several times. A file of the same name, length and time of change is the same file, as for the
+# input log.
+@lru_cache(maxsize=_MAX_KNOWN)
+def _header(spark: SparkSession, file: FileState, comment: str) -> str:
+    return first_line(spark, file.path, comment)
+
+
+@lru_cache(maxsize=_MAX_KNOWN)
 def _parquet_schema(spark: SparkSession, file: FileState) -> str:
     jvm: Any = spark._jvm
     hadoop: Any = spark.sparkContext._jsc
@@ -165,10 +185,10 @@ def _parquet_schema(spark: SparkSession, file: FileState) -> str:
         reader.close()
 
 
-def _fill_a_folder(spark: SparkSession, source: Reader, files: Sequence[FileState]) -> bool:
-    """Whether the files are all that is in one folder: Spark then finds them faster than by their names."""
+def _fill_a_folder(files: Sequence[FileState], listed: Sequence[FileState]) -> bool:
+    """Whether the files are all that was listed, in one folder: Spark then finds them faster than by their names."""
     roots = {file.root for file in files}
-    return len(roots) == 1 and roots != {files[0].path} and len(list_files(spark, source.path)) == len(files)
+    return len(roots) == 1 and roots != {files[0].path} and len(listed) == len(files)
 
 
 def _load(spark: SparkSession, source: Reader, files: Sequence[FileState], paths: list[str]) -> DataFrame:
@@ -179,7 +199,7 @@ def _load(spark: SparkSession, source: Reader, files: Sequence[FileState], paths
     if not source.schema_ddl:
         return reader.load(paths)
     schema = cast(StructType, StructType.fromDDL(source.schema_ddl))
-    if source.format == "csv" and _option(source, "header") == "true":
+    if _has_header(source):
         # By name: with a schema of its own Spark takes the columns of a file by position.
         types = {field.name.lower(): field.dataType for field in schema.fields}
         header = reader.option("inferSchema", "false").load(paths).columns

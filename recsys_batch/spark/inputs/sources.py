@@ -27,11 +27,9 @@ def read_table(spark: SparkSession, table: str, sources: Sequence[Source], ds: d
     Columns that a source does not give are null. Raises SourceNotFoundError for a path without files and
     SourceColumnsError for an expression that does not resolve.
     """
-    frames = [read_source(spark, table, number, at_date(source, ds)) for number, source in enumerate(sources)]
-    united = frames[0]
-    for frame in frames[1:]:
-        united = united.unionByName(frame)
-    return united
+    return united_by_name(
+        [read_source(spark, table, number, at_date(source, ds)) for number, source in enumerate(sources)]
+    )
 
 
 def at_date(source: Source, ds: date) -> Source:

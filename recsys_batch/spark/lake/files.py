@@ -80,8 +80,7 @@ def list_files(spark: SparkSession, path: str) -> list[FileState]:
 
 def list_folders(spark: SparkSession, uri: str) -> list[str]:
     """Return the names of the folders right below `uri`, sorted; empty where it is not there."""
-    path = _jvm(spark).org.apache.hadoop.fs.Path(uri)
-    system = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    system, path = _at(spark, uri)
     if not system.exists(path):
         return []
     return sorted(state.getPath().getName() for state in system.listStatus(path) if state.isDirectory())
@@ -89,14 +88,13 @@ def list_folders(spark: SparkSession, uri: str) -> list[str]:
 
 def is_there(spark: SparkSession, uri: str) -> bool:
     """Whether a file or folder is there."""
-    path = _jvm(spark).org.apache.hadoop.fs.Path(uri)
-    return bool(path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()).exists(path))
+    system, path = _at(spark, uri)
+    return bool(system.exists(path))
 
 
 def folder_state(spark: SparkSession, uri: str) -> FolderState:
     """Return size and last change of a folder, of what unfinished writes have left there too."""
-    path = _jvm(spark).org.apache.hadoop.fs.Path(uri)
-    system = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    system, path = _at(spark, uri)
     length, newest = 0, -1
     iterator = system.listFiles(path, True)
     while iterator.hasNext():
@@ -108,8 +106,8 @@ def folder_state(spark: SparkSession, uri: str) -> FolderState:
 
 def write_text(spark: SparkSession, uri: str, text: str) -> None:
     """Write a small file in place of any of that name; a reader never sees half of it. Raises OSError on failure."""
-    path, unfinished = (_jvm(spark).org.apache.hadoop.fs.Path(name) for name in (uri, f"{uri}.unfinished"))
-    system = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    system, path = _at(spark, uri)
+    unfinished = _jvm(spark).org.apache.hadoop.fs.Path(f"{uri}.unfinished")
     stream = system.create(unfinished, True)
     try:
         stream.write(bytearray(text.encode()))
@@ -124,14 +122,12 @@ def write_text(spark: SparkSession, uri: str, text: str) -> None:
 
 def read_text(spark: SparkSession, uri: str) -> str | None:
     """Return the text of a small file; None where it is not there."""
-    jvm = _jvm(spark)
-    path = jvm.org.apache.hadoop.fs.Path(uri)
-    system = path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    system, path = _at(spark, uri)
     if not system.exists(path):
         return None
     stream = system.open(path)
     try:
-        return str(jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+        return str(_jvm(spark).org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
     finally:
         stream.close()
 
@@ -141,11 +137,10 @@ def first_line(spark: SparkSession, uri: str, comment: str = "") -> str:
     begins with `comment`; empty where there is none. Bytes stay bytes (Latin-1), so that any encoding can be compared.
     """
     jvm = _jvm(spark)
-    conf = spark.sparkContext._jsc.hadoopConfiguration()
-    path = jvm.org.apache.hadoop.fs.Path(uri)
-    stream = path.getFileSystem(conf).open(path)
+    system, path = _at(spark, uri)
+    stream = system.open(path)
     try:
-        codec = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(conf).getCodec(path)
+        codec = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(system.getConf()).getCodec(path)
         plain = codec.createInputStream(stream) if codec is not None else stream
         lines = jvm.java.io.BufferedReader(jvm.java.io.InputStreamReader(plain, "ISO-8859-1"))
         while (line := lines.readLine()) is not None:
@@ -158,8 +153,14 @@ def first_line(spark: SparkSession, uri: str, comment: str = "") -> str:
 
 def delete_folder(spark: SparkSession, uri: str) -> None:
     """Delete a folder and all below it, or a file; nothing where it is not there."""
+    system, path = _at(spark, uri)
+    system.delete(path, True)
+
+
+def _at(spark: SparkSession, uri: str) -> tuple[Any, Any]:
+    """Return the file system of a path, and the path as Hadoop has it."""
     path = _jvm(spark).org.apache.hadoop.fs.Path(uri)
-    path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()).delete(path, True)
+    return path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()), path
 
 
 def _uri(hadoop_path: Any) -> str:

@@ -59,6 +59,11 @@ def finished_stages(lake: Lake, ds: date) -> list[FinishedStage]:
     return sorted(found, key=lambda each: (each.finished_at, each.run_id), reverse=True)
 
 
+def newest_run(lake: Lake, ds: date, stage: str) -> str | None:
+    """Return the run of the date that finished the stage last, or None."""
+    return next((each.run_id for each in finished_stages(lake, ds) if each.stage == stage), None)
+
+
 def retire_run(lake: Lake, run_id: str) -> None:
     """Have no later run go on from this one; to be called before what it left is removed."""
     delete_folder(lake.spark, _path(lake, run_id))

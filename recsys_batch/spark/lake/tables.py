@@ -8,7 +8,7 @@ from datetime import date
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
 from recsys_batch.spark.lake.files import absolute_uri
 
@@ -73,22 +73,18 @@ class Lake:
         """Create the empty table where it does not exist; add columns that it lacks, as an older version made it."""
         empty = self.spark.createDataFrame([], ddl)
         if not self.exists(name):
-            try:
-                empty.write.format("delta").mode("ignore").partitionBy(*partition_by).save(self.path(name))
-            except (PySparkException, Py4JJavaError):
-                # Another run made it in between; anything else is an error.
-                if not self.exists(name):
-                    raise
+            self._make(name, empty.write.partitionBy(*partition_by))
         elif set(empty.columns) - set(self.read(name).columns):
             empty.write.format("delta").mode("append").option("mergeSchema", "true").save(self.path(name))
 
     def create(self, name: str, frame: DataFrame, partition_by: tuple[str, ...] = ()) -> bool:
         """Create the table with its first rows; return False, and write nothing, where there is one, if only by now."""
-        if self.exists(name):
-            return False
-        writer = frame.write.format("delta").mode("error").partitionBy(*partition_by)
+        return not self.exists(name) and self._make(name, frame.write.partitionBy(*partition_by).options(**_NO_BOUNDS))
+
+    def _make(self, name: str, writer: DataFrameWriter) -> bool:
+        """Make a table that was not there a moment ago; return whether this run was the one that made it."""
         try:
-            writer.options(**_NO_BOUNDS).save(self.path(name))
+            writer.format("delta").mode("error").save(self.path(name))
         except (PySparkException, Py4JJavaError):
             # Another run made it in between; anything else is an error.
             if not self.exists(name):

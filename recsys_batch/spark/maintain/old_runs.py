@@ -11,10 +11,10 @@ from recsys_batch.contracts.columns import Lists, Tables
 from recsys_batch.contracts.identity import date_of_run
 from recsys_batch.spark.lake.files import delete_folder, folder_state, is_there, list_folders
 from recsys_batch.spark.lake.prepared import PREPARED
-from recsys_batch.spark.lake.runs import RUNS, finished_stages, retire_run
+from recsys_batch.spark.lake.runs import RUNS, newest_run, retire_run
 from recsys_batch.spark.lake.tables import Lake, retry_conflicts
 from recsys_batch.spark.maintain.nights import RetainedNights
-from recsys_batch.spark.publish.release import staged_name
+from recsys_batch.spark.publish.release import prepared_by, staged_name
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def remove_superseded(lake: Lake, before: datetime, dry_run: bool = False) -> li
             slices.setdefault(row.ds, set()).add(row.run_id)
     kept = _named_by_releases(lake)
     for ds, run_ids in slices.items():
-        newest = next((each.run_id for each in finished_stages(lake, ds) if each.stage == "prepare"), None)
+        newest = newest_run(lake, ds, "prepare")
         # Where no run says so, none is known to be superseded.
         kept |= {newest} if newest is not None else (set() if kept & run_ids else run_ids)
     going = sorted(
@@ -104,8 +104,7 @@ def _named_by_releases(lake: Lake) -> set[str]:
     named: set[str] = set()
     for table in (Tables.RELEASES, Tables.PUBLICATIONS):
         if lake.exists(table):
-            rows = [row.asDict() for row in lake.read(table).drop("gates").collect()]
-            named |= {row.get("prepared_run") or row["run_id"] for row in rows}
+            named |= {prepared_by(row) for row in lake.read(table).drop("gates").collect()}
     return named
 
 

@@ -23,7 +23,7 @@ from recsys_batch.contracts.columns import Lists, Tables
 from recsys_batch.contracts.errors import AnotherPublisherWonError, StagedRowsMissingError
 from recsys_batch.contracts.gates import Check
 from recsys_batch.contracts.schemas import PUBLICATIONS_DDL, QUALITY_METRICS_DDL, RELEASES_DDL
-from recsys_batch.spark.lake.runs import finished_stages
+from recsys_batch.spark.lake.runs import newest_run
 from recsys_batch.spark.lake.tables import Lake
 
 
@@ -91,8 +91,13 @@ def prepared_run(lake: Lake, ds: date) -> str | None:
     """Return the run whose prepared tables are those of the date: its release's, else the newest run's; None: none."""
     release = latest_release(lake, ds)
     if release is None:
-        return next((each.run_id for each in finished_stages(lake, ds) if each.stage == "prepare"), None)
-    # A release of an older version names none: it prepared its tables itself.
+        return newest_run(lake, ds, "prepare")
+    return prepared_by(release)
+
+
+def prepared_by(release: Row) -> str:
+    """Return the run whose prepared tables a release (a row of `releases` or `publications`) rests on."""
+    # One of an older version names none: it prepared its tables itself.
     return str(release.asDict().get("prepared_run") or release.run_id)
 
 

@@ -15,7 +15,7 @@ from recsys_batch.rules.pseudonyms import pseudonymize, read_key
 from recsys_batch.rules.text import canonicalize_ids
 from recsys_batch.spark.lake.prepared import read_prepared
 from recsys_batch.spark.lake.tables import Lake
-from recsys_batch.spark.publish.release import latest_release, prepared_run, read_release
+from recsys_batch.spark.publish.release import latest_release, prepared_by, read_release
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def shown_to(lake: Lake, ds: date, table: str, key: str) -> Shown:
     if release is None or table not in release.tables:
         raise InputNotReadyError(f"{table}: nothing published for {ds} in {lake.root}; run the night first")
     rows = read_release(lake, release, table).where(F.col(Lists.KEY[table]) == key)
-    prepared = prepared_run(lake, ds) or release.run_id
+    prepared = prepared_by(release)
     titles = read_prepared(lake, Tables.ITEMS, ds, prepared).select(F.col("item_id").alias("i"), "title", "item_index")
     listed = rows.join(titles, F.col(Lists.ITEM[table]) == F.col("i")).orderBy("rank")
     found = listed.select(
@@ -64,10 +64,11 @@ def known_item(item_id: str, prepare: Prepare) -> str:
 
 def some_users(lake: Lake, ds: date, number: int) -> list[str]:
     """Return users with a middling history: the ones whose lists tell most, always the same ones."""
-    prepared = prepared_run(lake, ds) if latest_release(lake, ds) is not None else None
-    if prepared is None:
+    release = latest_release(lake, ds)
+    if release is None:
         raise InputNotReadyError(f"nothing published for {ds} in {lake.root}; run the night first")
-    histories = read_prepared(lake, Tables.USER_HISTORIES, ds, prepared).where("size(history) BETWEEN 5 AND 15")
+    known = read_prepared(lake, Tables.USER_HISTORIES, ds, prepared_by(release))
+    histories = known.where("size(history) BETWEEN 5 AND 15")
     return [row.user_id for row in histories.orderBy(F.sha2("user_id", 256)).limit(number).collect()]
 
 
