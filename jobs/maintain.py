@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from recsys_batch.cli import job_parser, read_config, run_job
-from recsys_batch.pipeline import find_encoder
 from recsys_batch.report.summary import RunSummary, reporting
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import get_session
+from recsys_batch.training.registry.find import find_encoder
 from recsys_batch.upkeep.maintain import maintain
 
 

@@ -1,10 +1,12 @@
 """The night: spark-submit --properties-file conf/spark/local.conf jobs/nightly.py --config conf/X.yaml --ds DATE."""
 
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.identity import parse_ds
-from recsys_batch.pipeline import STAGE_NAMES, NightOptions, run_night
+from recsys_batch.contracts.run_facts import STAGE_NAMES, NightOptions
 from recsys_batch.report.summary import RunSummary, reporting
 from recsys_batch.spark.session import get_session
 
@@ -26,9 +28,12 @@ def main() -> None:
     with reporting(RunSummary(Path(args.config).stem, args.ds), args.status_file) as summary:
         config, ds = read_config(args), parse_ds(args.ds)
         summary.name = config.name
-        spark = get_session(f"recsys-batch nightly {config.name} {args.ds}")
+        # What the night imports (torch above all) takes as long as Spark takes to start.
+        with ThreadPoolExecutor(1) as pool:
+            pipeline = pool.submit(import_module, "recsys_batch.pipeline")
+            spark = get_session(f"recsys-batch nightly {config.name} {args.ds}")
         try:
-            run_night(spark, config, ds, options, summary)
+            pipeline.result().run_night(spark, config, ds, options, summary)
         finally:
             spark.stop()
 

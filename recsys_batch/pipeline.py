@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 
 from pyspark.sql import DataFrame, Row, SparkSession
@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError
 from recsys_batch.contracts.load import hash_config
+from recsys_batch.contracts.run_facts import STAGE_NAMES, NightOptions
 from recsys_batch.night.context import Run
 from recsys_batch.night.encode import encode
 from recsys_batch.night.plan import RANK, Plan, Stage, identities_of, plan_one, plan_rest, plan_whole
@@ -58,24 +59,6 @@ STAGES = (
     Stage(RANK, rank, reads=("retrieve", "rerank")),
     Stage("publish", publish, reads=("gates", "lake.catalog_schema")),
 )
-# Scoring and rules are one pass over the candidates, and so one stage.
-STAGE_NAMES = {stage.name: stage.name for stage in STAGES} | {"rerank": RANK}
-
-
-@dataclass(frozen=True)
-class NightOptions:
-    """How to run, as against what to compute: nothing here changes a row."""
-
-    stage: str = ""
-    """Run this stage (a key of `STAGE_NAMES`) alone, on what earlier runs of the date left for it."""
-    resume: bool = False
-    """Go on from what earlier runs of the date left: only stages that nothing changed for are not run again."""
-    force: bool = False
-    """Compute and publish again although the date is published."""
-    dry_run: bool = False
-    """Check config, inputs and model, write nothing."""
-    publish: bool = True
-    """Whether the audited rows are published; otherwise they stay staged."""
 
 
 def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptions, summary: RunSummary) -> None:

@@ -1,9 +1,28 @@
-"""What the stages of a run tell those after them, besides the tables that they leave."""
+"""What a run is asked for, and what its stages tell those after them besides the tables that they leave."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from recsys_batch.contracts.gates import Check
+
+# What `--stage` takes -> the stage. Scoring and rules are one pass over the candidates, and so one stage.
+STAGE_NAMES = {name: name for name in ("prepare", "encode", "retrieve", "rank", "publish")} | {"rerank": "rank"}
+
+
+@dataclass(frozen=True)
+class NightOptions:
+    """How to run, as against what to compute: nothing here changes a row."""
+
+    stage: str = ""
+    """Run this stage (a key of `STAGE_NAMES`) alone, on what earlier runs of the date left for it."""
+    resume: bool = False
+    """Go on from what earlier runs of the date left: only stages that nothing changed for are not run again."""
+    force: bool = False
+    """Compute and publish again although the date is published."""
+    dry_run: bool = False
+    """Check config, inputs and model, write nothing."""
+    publish: bool = True
+    """Whether the audited rows are published; otherwise they stay staged."""
 
 
 @dataclass

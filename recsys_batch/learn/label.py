@@ -10,6 +10,7 @@ from recsys_batch.contracts.label_requests import LABEL_REQUESTS, LABEL_REQUESTS
 from recsys_batch.contracts.model_version import ModelVersionNotFoundError
 from recsys_batch.learn.pretrain import open_examples
 from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.session import make_frame
 from recsys_batch.training.labeling.shop import choose_labels
 from recsys_batch.training.registry.find import open_registry
 from recsys_batch.training.shop.run import pick_device
@@ -38,7 +39,7 @@ def choose_config(config: Config, ds: date) -> pa.Table:
 def write_requests(lake: Lake, requests: pa.Table, ds: date) -> None:
     """Write the table `label_requests` of a date, in place of an earlier one."""
     lake.ensure(LABEL_REQUESTS, f"{LABEL_REQUESTS_DDL}, ds DATE", ("ds",))
-    frame = lake.spark.createDataFrame(
-        [tuple(row.values()) for row in requests.to_pylist()], LABEL_REQUESTS_DDL
+    frame = make_frame(
+        lake.spark, [tuple(row.values()) for row in requests.to_pylist()], LABEL_REQUESTS_DDL
     ).withColumn("ds", F.lit(ds))
     lake.replace_ds(LABEL_REQUESTS, frame, ds)

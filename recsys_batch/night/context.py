@@ -15,7 +15,7 @@ from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.run_facts import RunFacts
 from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.report.summary import RunSummary
-from recsys_batch.spark.lake.prepared import read_prepared
+from recsys_batch.spark.lake.prepared import read_prepared, replace_prepared
 from recsys_batch.spark.lake.runs import RUNS
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.resources import TaskShare, build_profile, choose_share, read_cluster
@@ -43,6 +43,8 @@ class Run:
     facts: RunFacts = field(default_factory=RunFacts)
     is_small: bool = False
     """Whether the inputs are so small that what is parked is best kept in memory."""
+    kept: dict[str, DataFrame] = field(default_factory=dict)
+    """What a small night wrote and need not read back, by its place."""
 
     def folder(self, *parts: str) -> str:
         """Return the URI of a folder below this run's own."""
@@ -74,13 +76,29 @@ class Run:
         return in_memory(frame) if self.is_small else frame.persist(StorageLevel.DISK_ONLY)
 
     def leave(self, frame: DataFrame, *parts: str) -> DataFrame:
-        """Write what later stages need into a folder of this run, and read it back."""
+        """Write what later stages need into a folder of this run, and read it back (`left`)."""
         folder = self.folder(*parts)
+        if self.is_small:
+            frame = self.kept[folder] = in_memory(frame)
         frame.write.mode("overwrite").parquet(folder)
-        return self.spark.read.schema(frame.schema).parquet(folder)
+        return frame if self.is_small else self.spark.read.schema(frame.schema).parquet(folder)
+
+    def left(self, stage: str, *parts: str) -> DataFrame:
+        """Return the rows that the stage left in a folder, in this run or in the one that it goes on from."""
+        folder = self.folder_of(stage, *parts)
+        return self.kept[folder] if folder in self.kept else self.spark.read.parquet(folder)
+
+    def write_prepared(self, table: str, frame: DataFrame) -> DataFrame:
+        """Write the run's slice of a prepared table, and read it back."""
+        if self.is_small:
+            frame = self.kept[table] = in_memory(frame)
+        replace_prepared(self.lake, table, frame, self.ds, self.run_id)
+        return self.read_prepared(table)
 
     def read_prepared(self, table: str) -> DataFrame:
         """Return the rows of a prepared table that this run works on."""
+        if table in self.kept:
+            return self.kept[table]
         return read_prepared(self.lake, table, self.ds, self.maker_of("prepare"))
 
     def items(self) -> DataFrame:

@@ -13,6 +13,7 @@ from recsys_batch.report.progress import count_model_loads, read_progress, watch
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.retrieval.embeddings import look_up_texts, refused_texts, store_vectors, with_vectors
 from recsys_batch.spark.retrieval.profiles import top_queries
+from recsys_batch.spark.session import make_frame
 from recsys_batch.workers.encode import EncodeTexts
 from recsys_batch.workers.progress import summarize
 from recsys_batch.workers.vector_storage import MAX_COSINE_LOSS, PackVectors
@@ -50,7 +51,7 @@ def query_vectors(run: Run) -> DataFrame:
     """Return (query, vector) of the night's queries."""
     queries = night_queries(run)
     if queries is None:
-        return run.spark.createDataFrame([], "query STRING, vector ARRAY<FLOAT>")
+        return make_frame(run.spark, [], "query STRING, vector ARRAY<FLOAT>")
     texts = queries.withColumn("text", F.col("query"))
     return with_vectors(run.lake, texts, _address(run, "query")).select("query", "vector")
 

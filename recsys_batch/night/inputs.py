@@ -25,7 +25,6 @@ from recsys_batch.spark.inputs.expectations import measure
 from recsys_batch.spark.inputs.profile import profile_table
 from recsys_batch.spark.inputs.quarantine import NOT_QUARANTINED, STATUS, USED, quarantine
 from recsys_batch.spark.lake.files import write_text
-from recsys_batch.spark.lake.prepared import replace_prepared
 from recsys_batch.spark.publish.release import record_checks
 
 log = logging.getLogger("recsys_batch.night")
@@ -130,12 +129,9 @@ def happened_on(ds: date) -> Column:
 
 
 def write(run: Run, table: str, frame: DataFrame) -> DataFrame:
-    """Write the run's slice of a prepared table and return it: as read back, or from memory in a small night."""
+    """Write the run's slice of a prepared table, say so, and return it."""
     log.info("prepare: writing %s", table)
-    if run.is_small:
-        frame = run.hold(frame)
-    replace_prepared(run.lake, table, frame, run.ds, run.run_id)
-    return frame if run.is_small else run.read_prepared(table)
+    return run.write_prepared(table, frame)
 
 
 def paths(sources: Sequence[Source]) -> str:

@@ -42,12 +42,12 @@ def retrieve(run: Run) -> None:
 
 def profiles_of(run: Run, table: str) -> DataFrame:
     """Return the profiles (`schemas.PROFILES`) of everyone who gets a list in `table`, as `retrieve` left them."""
-    return run.spark.read.parquet(run.folder_of(RETRIEVE, "profiles", table))
+    return run.left(RETRIEVE, "profiles", table)
 
 
 def candidates_of(run: Run, table: str) -> DataFrame:
     """Return the candidates (`schemas.CANDIDATES`) of the same profiles."""
-    return run.spark.read.parquet(run.folder_of(RETRIEVE, "candidates", table))
+    return run.left(RETRIEVE, "candidates", table)
 
 
 def _list_tables(run: Run) -> list[str]:

@@ -2,11 +2,15 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import cast
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
 
 from recsys_batch.contracts.errors import ConfigError
 
@@ -83,6 +87,8 @@ def night_settings(input_bytes: int) -> dict[str, str]:
             "spark.sql.codegen.wholeStage": "false",
             "spark.sql.codegen.factoryMode": "NO_CODEGEN",
             "spark.sql.shuffle.partitions": "1",
+            # A broadcast is a job of its own.
+            "spark.sql.autoBroadcastJoinThreshold": "-1",
             "spark.databricks.delta.snapshotPartitions": "1",
         }
     return settings
@@ -91,6 +97,18 @@ def night_settings(input_bytes: int) -> dict[str, str]:
 def is_small(input_bytes: int) -> bool:
     """Whether a night over so many bytes of input files is mostly planning: its frames fit the driver many times."""
     return input_bytes < _SMALL_BYTES
+
+
+def make_frame(spark: SparkSession, rows: Sequence[Sequence[object] | Mapping[str, object]], ddl: str) -> DataFrame:
+    """Return the few rows that the driver made, in the order of their columns or by name, as a frame.
+
+    `createDataFrame` of a list starts Python processes, and others than those of the tasks: seconds for a few rows.
+    """
+    schema = cast(StructType, StructType.fromDDL(ddl))
+    names = schema.fieldNames()
+    named = [row if isinstance(row, Mapping) else dict(zip(names, row, strict=True)) for row in rows]
+    table = pa.Table.from_pylist(named, to_arrow_schema(schema, timezone="UTC"))
+    return spark.createDataFrame(table, schema)
 
 
 def in_memory(frame: DataFrame) -> DataFrame:

@@ -8,7 +8,8 @@ import pytest
 
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.load import load_config
-from recsys_batch.pipeline import NightOptions, run_night
+from recsys_batch.contracts.run_facts import NightOptions
+from recsys_batch.pipeline import run_night
 from recsys_batch.report.summary import RunSummary
 
 DS = date(2026, 6, 30)

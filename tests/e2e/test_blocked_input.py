@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_batch.contracts.errors import EmptyDayError, ExpectationFailedError, IncompleteInputError, RecsysBatchError
+from recsys_batch.contracts.run_facts import NightOptions
 from recsys_batch.demo.shop import write_shop
 from recsys_batch.demo.spec import ShopSpec
-from recsys_batch.pipeline import NightOptions, run_night
+from recsys_batch.pipeline import run_night
 from recsys_batch.report.summary import RunSummary
 from tests.e2e.conftest import DS, small_config
 

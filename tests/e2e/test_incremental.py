@@ -9,7 +9,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.pipeline import NightOptions, run_night
+from recsys_batch.contracts.run_facts import NightOptions
+from recsys_batch.pipeline import run_night
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.events.rows import normalize_events, settings_key
 from recsys_batch.spark.inputs.input_log import read_new, read_whole

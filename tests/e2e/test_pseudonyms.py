@@ -6,7 +6,8 @@ import pytest
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.pipeline import NightOptions, run_night
+from recsys_batch.contracts.run_facts import NightOptions
+from recsys_batch.pipeline import run_night
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.shown import known_user

@@ -10,6 +10,7 @@ import pytest
 import recsys_batch.night
 from recsys_batch.contracts.config import Config
 from recsys_batch.contracts.load import hash_config, hash_settings, load_config
+from recsys_batch.contracts.run_facts import STAGE_NAMES
 from recsys_batch.night.plan import identities_of
 from recsys_batch.pipeline import STAGES
 from tests.contracts.test_load_config import MINIMAL, changed_copies
@@ -150,3 +151,7 @@ def test_paths_of_the_stages_exist(config: Config) -> None:
         hash_settings(config, ["rerank.top"])
     with pytest.raises(KeyError):
         hash_settings(config, ["rerank"], ["rerank.top"])
+
+
+def test_the_option_knows_the_stages_by_their_names():
+    assert [name for name, stage in STAGE_NAMES.items() if name == stage] == NAMES

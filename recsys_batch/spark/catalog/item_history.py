@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs, Tables
 from recsys_batch.spark.lake.tables import Lake, retry_conflicts
+from recsys_batch.spark.session import make_frame
 
 # An item id, two times and a place in the hash table come to some 150 bytes a row.
 _BROADCAST_ROWS = 500_000
@@ -44,7 +45,7 @@ def observe_items(lake: Lake, rows: DataFrame, columns: Sequence[str], ds: date)
     if not lake.exists(Tables.ITEM_HISTORY):
         types = Inputs.TYPES["items"]
         ddl = ", ".join(f"{column} {types[column]}" for column in columns)
-        nothing = lake.spark.createDataFrame([], f"item_id STRING, valid_from TIMESTAMP, version_hash STRING, {ddl}")
+        nothing = make_frame(lake.spark, [], f"item_id STRING, valid_from TIMESTAMP, version_hash STRING, {ddl}")
         if lake.create(Tables.ITEM_HISTORY, _dated(starts, nothing, columns, ds)):
             return
 

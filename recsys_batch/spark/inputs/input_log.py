@@ -21,6 +21,7 @@ from recsys_batch.spark.inputs.readers import files_of, option_of
 from recsys_batch.spark.inputs.sources import FILE, at_date, read_source
 from recsys_batch.spark.lake.files import FileState, absolute_uri
 from recsys_batch.spark.lake.tables import Lake, retry_conflicts
+from recsys_batch.spark.session import make_frame
 
 FILES = "input_files"
 _FILES_DDL = (
@@ -128,13 +129,13 @@ def _append(
             (table, key, batch_file, file.path, file.length, file.modified_ms, batch)
             for (key, file), (_, batch_file) in zip(files.items(), names, strict=True)
         ]
-        named = F.broadcast(lake.spark.createDataFrame(names, f"{FILE} STRING, {_BATCH_FILE} BIGINT"))
+        named = F.broadcast(make_frame(lake.spark, names, f"{FILE} STRING, {_BATCH_FILE} BIGINT"))
         if source.format == "delta" or any(file.length for file in files.values()):
             raw = read_source(lake.spark, table, number, source, list(files.values()))
             frames.append(normalize(raw.join(named, FILE).drop(FILE)))
     if frames:
         lake.append_once(_log_name(table), _united(frames), batch)
-    entered = lake.spark.createDataFrame(entries, _FILES_DDL)
+    entered = make_frame(lake.spark, entries, _FILES_DDL)
 
     def enter() -> None:
         target = DeltaTable.forPath(lake.spark, lake.path(FILES)).alias("t")
@@ -147,7 +148,7 @@ def _append(
 
 
 def _from_log(lake: Lake, table: str, current: dict[int, FileState]) -> DataFrame:
-    keys = lake.spark.createDataFrame([(key,) for key in current], "file_key BIGINT")
+    keys = make_frame(lake.spark, [(key,) for key in current], "file_key BIGINT")
     entered = lake.read(FILES).where(F.col("table") == table).join(F.broadcast(keys), "file_key", "left_semi")
     counted = entered.select(F.col("batch_file").alias(_BATCH_FILE))
     return lake.read(_log_name(table)).join(F.broadcast(counted), _BATCH_FILE, "left_semi").drop(_BATCH_FILE)

@@ -15,6 +15,7 @@ from recsys_batch.contracts.run_facts import RunFacts
 from recsys_batch.contracts.schemas import RUN_STATUS_DDL
 from recsys_batch.spark.lake.files import delete_folder, list_folders, read_text, write_text
 from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.session import make_frame
 
 RUNS = "runs"
 _FILE = "stages.json"
@@ -80,7 +81,7 @@ def record_status(
 ) -> None:
     """Append one row for a run that has ended, well or not."""
     row = (ds, run_id, state, message, _doubles(seconds), _doubles(counts), datetime.now(UTC))
-    lake.append(Tables.RUN_STATUS, lake.spark.createDataFrame([row], RUN_STATUS_DDL), ("ds",))
+    lake.append(Tables.RUN_STATUS, make_frame(lake.spark, [row], RUN_STATUS_DDL), ("ds",))
 
 
 def _write(lake: Lake, run_id: str, stages: list[FinishedStage]) -> None:

@@ -11,6 +11,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
 from recsys_batch.spark.lake.files import absolute_uri
+from recsys_batch.spark.session import make_frame
 
 _ATTEMPTS = 8
 # Only counts rows: bounds of columns take a plan that compiles longer than a small table takes to write. A property of
@@ -71,7 +72,7 @@ class Lake:
 
     def ensure(self, name: str, ddl: str, partition_by: tuple[str, ...] = ()) -> None:
         """Create the empty table where it does not exist; add columns that it lacks, as an older version made it."""
-        empty = self.spark.createDataFrame([], ddl)
+        empty = make_frame(self.spark, [], ddl)
         if not self.exists(name):
             self._make(name, empty.write.partitionBy(*partition_by))
         elif set(empty.columns) - set(self.read(name).columns):

@@ -18,6 +18,7 @@ from recsys_batch.spark.lake.files import folder_state, list_folders
 from recsys_batch.spark.lake.runs import RUNS
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import staged_name
+from recsys_batch.spark.session import make_frame
 
 _DATED = (Tables.ITEMS, Tables.RELEASES)
 
@@ -68,7 +69,7 @@ def find_nights(lake: Lake, keep: int, active_since: datetime) -> RetainedNights
 
 def texts_in_use(lake: Lake, nights: RetainedNights) -> DataFrame:
     """Return every text (column text, repeats included) of the catalogs, queries and requests of the nights."""
-    texts = lake.spark.createDataFrame([], "text STRING")
+    texts = make_frame(lake.spark, [], "text STRING")
     for table, column in ((Tables.ITEMS, "text"), (Tables.INTERACTIONS, "query"), (Tables.REQUESTS, "query")):
         if lake.exists(table):
             texts = texts.union(lake.read(table).where(nights.predicate).select(F.col(column).alias("text")))

@@ -25,6 +25,7 @@ from recsys_batch.contracts.gates import Check
 from recsys_batch.contracts.schemas import PUBLICATIONS_DDL, QUALITY_METRICS_DDL, RELEASES_DDL
 from recsys_batch.spark.lake.runs import newest_run
 from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.session import make_frame
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def released_runs(lake: Lake, ds: date) -> set[str]:
 def record_checks(lake: Lake, ds: date, run_id: str, stage_name: str, checks: Iterable[Check]) -> None:
     """Append the checks to `quality_metrics`, once per run and stage, failed ones too."""
     rows = [(ds, run_id, c.table, c.check, c.value, c.threshold, c.verdict) for c in checks]
-    frame = lake.spark.createDataFrame(rows, QUALITY_METRICS_DDL)
+    frame = make_frame(lake.spark, rows, QUALITY_METRICS_DDL)
     lake.append_once(Tables.QUALITY_METRICS, frame, f"{run_id}-{stage_name}", ("ds",))
 
 
@@ -166,7 +167,7 @@ def _staged_rows(lake: Lake, release: Release) -> dict[str, DataFrame]:
 
 def _claim(lake: Lake, release: Release) -> None:
     """Compare and swap: the one row of the `ds` moves from the release that was read to the new one."""
-    source = lake.spark.createDataFrame([_claim_row(release)], PUBLICATIONS_DDL)
+    source = make_frame(lake.spark, [_claim_row(release)], PUBLICATIONS_DDL)
     if lake.create(Tables.PUBLICATIONS, source, ("ds",)):
         return
     lake.ensure(Tables.PUBLICATIONS, PUBLICATIONS_DDL, ("ds",))
@@ -199,7 +200,7 @@ def _complete(lake: Lake, release: Release, staged: Mapping[str, DataFrame]) -> 
         lake.replace_ds(table, rows, release.ds, txn)
         versions[table] = lake.version_written_by(table, txn)
     row = _release_row(release, versions)
-    lake.append_once(Tables.RELEASES, lake.spark.createDataFrame([row], RELEASES_DDL), release.release_id)
+    lake.append_once(Tables.RELEASES, make_frame(lake.spark, [row], RELEASES_DDL), release.release_id)
     published = lake.read_ds(Tables.RELEASES, release.ds).where(F.col("release_id") == release.release_id).first()
     assert published is not None  # appended above, by this run or by one that rolled it forward  # noqa: S101
     return published

@@ -15,6 +15,7 @@ from recsys_batch.contracts.schemas import EMBEDDINGS_DDL
 from recsys_batch.rules.vector_storage import unpack_vectors
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.retrieval.orphans import reclaim, without_doomed
+from recsys_batch.spark.session import make_frame
 
 _HAS_VECTOR = "vector IS NOT NULL OR vector_f16 IS NOT NULL"
 
@@ -27,7 +28,7 @@ def text_key(text: str, fingerprint: str) -> Column:
 def keys_of(texts: DataFrame, fingerprints: Sequence[str]) -> DataFrame:
     """Return (text_key, fingerprint) of every distinct text (column text) under each of the fingerprints."""
     spark = texts.sparkSession
-    names = spark.createDataFrame([(fingerprint,) for fingerprint in fingerprints], "fingerprint STRING")
+    names = make_frame(spark, [(fingerprint,) for fingerprint in fingerprints], "fingerprint STRING")
     pairs = texts.where("text IS NOT NULL").select("text").distinct().crossJoin(F.broadcast(names))
     return pairs.select(_key(F.col("text"), F.col("fingerprint")).alias("text_key"), "fingerprint")
 

@@ -24,6 +24,7 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.schemas import EMBEDDING_ORPHANS_DDL, EMBEDDINGS_DDL
 from recsys_batch.spark.lake.tables import Lake, retry_conflicts
+from recsys_batch.spark.session import make_frame
 
 _KEY = ["text_key", "fingerprint"]
 _SAME = "t.fingerprint = s.fingerprint AND t.text_key = s.text_key"
@@ -207,7 +208,7 @@ def _older(encoded_at: Column, than: Column) -> Column:
 
 def _orphans(lake: Lake) -> DataFrame:
     if not lake.exists(Tables.EMBEDDING_ORPHANS):
-        return lake.spark.createDataFrame([], EMBEDDING_ORPHANS_DDL)
+        return make_frame(lake.spark, [], EMBEDDING_ORPHANS_DDL)
     return lake.read(Tables.EMBEDDING_ORPHANS)
 
 
