@@ -27,8 +27,8 @@ from benchmarks.encode_night import (  # noqa: E402
     temporary_lake,
     write_items,
 )
-from recsys_batch.contracts.config import ItemText  # noqa: E402
-from recsys_batch.rules.documents import build_document  # noqa: E402
+from recsys_batch.contracts.config.night import ItemText  # noqa: E402
+from recsys_batch.rules.texts.documents import build_document  # noqa: E402
 from recsys_batch.spark.lake.tables import Lake  # noqa: E402
 
 FIRST_DS = date(2026, 6, 30)

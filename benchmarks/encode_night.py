@@ -21,7 +21,7 @@ from pyspark.sql import Row, SparkSession  # noqa: E402
 
 from benchmarks.prepare import family_of  # noqa: E402
 from recsys_batch.contracts.columns import Tables  # noqa: E402
-from recsys_batch.contracts.config import Config  # noqa: E402
+from recsys_batch.contracts.config.night import Config  # noqa: E402
 from recsys_batch.contracts.identity import new_run_id  # noqa: E402
 from recsys_batch.contracts.run_facts import RunFacts  # noqa: E402
 from recsys_batch.night.context import Run  # noqa: E402

@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import pyarrow as pa
 
-from recsys_batch.rules.documents import build_document, count_tokens, split_sentences
-from recsys_batch.rules.near_duplicates import title_key
-from recsys_batch.rules.review_sentences import choose_review_sentences
-from recsys_batch.rules.text import canonicalize_ids, clean_text, normalize_query
+from recsys_batch.rules.texts.clean import canonicalize_ids, clean_text, normalize_query
+from recsys_batch.rules.texts.documents import build_document, count_tokens, split_sentences
+from recsys_batch.rules.texts.near_duplicates import title_key
+from recsys_batch.rules.texts.review_sentences import choose_review_sentences
 
 PIECES = {
     "comments": "<!--",

@@ -4,7 +4,7 @@ import json
 
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.identity import parse_ds
-from recsys_batch.rules.metrics import hit_rate, ndcg
+from recsys_batch.rules.metrics.ranking import hit_rate, ndcg
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.evaluation import target_ranks
 from recsys_batch.spark.session import get_session

@@ -5,7 +5,7 @@ from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.report.progress import open_console
 from recsys_batch.report.terminal import print_history, print_list
-from recsys_batch.rules.text import normalize_query
+from recsys_batch.rules.texts.clean import normalize_query
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.shown import known_item, known_user, shown_to, some_users
 from recsys_batch.spark.session import get_session

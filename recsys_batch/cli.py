@@ -8,9 +8,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.load import load_config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import EXIT_DONE, EXIT_INFRASTRUCTURE, RecsysBatchError
-from recsys_batch.contracts.load import load_config
 
 log = logging.getLogger("recsys_batch")
 _SECONDS_FOR_LAST_LINES = 0.5

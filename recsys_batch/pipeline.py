@@ -11,9 +11,9 @@ from datetime import date
 
 from pyspark.sql import DataFrame, Row, SparkSession
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.load import hash_config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError
-from recsys_batch.contracts.load import hash_config
 from recsys_batch.contracts.run_facts import STAGE_NAMES, NightOptions
 from recsys_batch.night.context import Run
 from recsys_batch.night.encode import encode

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.learning.ablation_runs import VARIANTS, Bench, Size  # noqa: E402
-from recsys_batch.rules.paired_tests import paired_bootstrap  # noqa: E402
+from recsys_batch.rules.metrics.paired_tests import paired_bootstrap  # noqa: E402
 
 MAIN = {"tagging": "f1", "search": "ndcg@10"}
 Run = dict[str, object]

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.learning.chorus_data import load_shop
-from recsys_batch.contracts.adapter_config import Adapter
-from recsys_batch.contracts.training_config import Adversarial, Loop, Optimizer
+from recsys_batch.contracts.config.adapters import Adapter
+from recsys_batch.contracts.config.training import Adversarial, Loop, Optimizer
 from recsys_batch.nn.files.find import resolve_model
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
-from recsys_batch.rules.metrics import graded_ndcg
-from recsys_batch.rules.span_metrics import micro_scores, score_spans
+from recsys_batch.rules.metrics.ranking import graded_ndcg
+from recsys_batch.rules.metrics.spans import micro_scores, score_spans
 from recsys_batch.training.augment.augmenter import Augmenter, AugmentSettings
 from recsys_batch.training.augment.typos import add_typos
 from recsys_batch.training.examples.columns import TaggedTexts

@@ -27,7 +27,7 @@ from benchmarks.learning.amazon_peers import DEPTH, POWERS, by_cosine, popularit
 from benchmarks.learning.amazon_ranker import Candidates, rank_anew  # noqa: E402
 from benchmarks.learning.amazon_sequence import choose_sequence, rank_cases, sharpen, train_sequences  # noqa: E402
 from benchmarks.learning.amazon_store import Store, say  # noqa: E402
-from recsys_batch.rules.paired_tests import paired_bootstrap, paired_permutation  # noqa: E402
+from recsys_batch.rules.metrics.paired_tests import paired_bootstrap, paired_permutation  # noqa: E402
 
 OURS = "tuned encoder + sequence model"
 NIGHT = "the published night's blend (docs/evaluation.md)"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from recsys_batch.nn.scoring.sequence_model import Histories
-from recsys_batch.rules.text import clean_text
+from recsys_batch.rules.texts.clean import clean_text
 from recsys_batch.training.tasks.next_item import NextItemCases, Sequences, cases_of
 
 MAX_EVENTS = 10

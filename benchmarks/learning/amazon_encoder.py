@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.learning.amazon_data import MAX_EVENTS, Part, Shop
 from benchmarks.learning.amazon_store import Store, key_of
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.nn.files.find import resolve_model
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.examples.embedding import embed_texts

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.learning.amazon_data import MAX_EVENTS, Part, Shop, item_counts
-from recsys_batch.rules.metrics import hit_rate
+from recsys_batch.rules.metrics.ranking import hit_rate
 
 DEPTH = 100
 _EPOCHS = [5, 10, 20, 40, 60]

@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.learning.amazon_data import Part, item_counts
 from benchmarks.learning.amazon_peers import recency_weights
 from benchmarks.learning.amazon_sequence import join_models
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.nn.scoring.ranker import CandidateLists, CandidateRanker, FeatureScale
 from recsys_batch.nn.scoring.sequence_model import SequenceModel
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk

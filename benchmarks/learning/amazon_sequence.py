@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.learning.amazon_data import Part, Shop, item_counts
 from benchmarks.learning.amazon_store import Store, say
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.nn.scoring.kernel_vectors import SquaredCosines
 from recsys_batch.nn.scoring.sequence_model import ItemTable, SequenceModel, SequenceShape
 from recsys_batch.nn.scoring.user_models import (
@@ -21,7 +21,7 @@ from recsys_batch.nn.scoring.user_models import (
     load_sequence_model,
     save_sequence_model,
 )
-from recsys_batch.rules.metrics import hit_rate
+from recsys_batch.rules.metrics.ranking import hit_rate
 from recsys_batch.training.loop.run import train
 from recsys_batch.training.tasks.next_item import NextItemTask, Sequences
 from recsys_batch.training.transitions import count_transitions, factorize_transitions

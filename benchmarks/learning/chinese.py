@@ -21,8 +21,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.learning.chinese_data import load_corpus, load_goods, load_titles, published_titles  # noqa: E402
 from benchmarks.learning.chinese_search import search  # noqa: E402
 from benchmarks.learning.chinese_tagging import tag  # noqa: E402
-from recsys_batch.contracts.pretrain_config import Architecture, Pretrain, PretrainTokenizer  # noqa: E402
-from recsys_batch.contracts.training_config import Loop, Optimizer  # noqa: E402
+from recsys_batch.contracts.config.pretrain import Architecture, Pretrain, PretrainTokenizer  # noqa: E402
+from recsys_batch.contracts.config.training import Loop, Optimizer  # noqa: E402
 from recsys_batch.training.examples.columns import TaggedTexts  # noqa: E402
 from recsys_batch.training.pretrain.run import pretrain  # noqa: E402
 

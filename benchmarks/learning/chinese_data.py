@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_batch.rules.text import clean_text
+from recsys_batch.rules.texts.clean import clean_text
 from recsys_batch.training.examples.columns import TaggedTexts
 from recsys_batch.training.examples.negatives import Pairs
 from recsys_batch.training.pretrain.corpus import Corpus, read_texts

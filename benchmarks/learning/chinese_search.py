@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.learning.chinese_data import TEST_QUERY, Goods, make_pairs
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.examples.negatives import Negatives, NegativeSettings

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from recsys_batch.contracts.training_config import Adversarial, Loop, Optimizer
+from recsys_batch.contracts.config.training import Adversarial, Loop, Optimizer
 from recsys_batch.nn.learning.heads import save_head
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.rules.span_metrics import micro_scores, score_spans
+from recsys_batch.rules.metrics.spans import micro_scores, score_spans
 from recsys_batch.training.examples.columns import TaggedTexts
 from recsys_batch.training.loop.run import train
 from recsys_batch.training.tasks.tagging import TaggingTask, tag_names

@@ -38,12 +38,12 @@ from benchmarks.learning.chorus_ranker import (  # noqa: E402
     stack_features,
     vector_features,
 )
-from recsys_batch.contracts.task_config import NegativeSettings  # noqa: E402
-from recsys_batch.contracts.training_config import Loop, Optimizer  # noqa: E402
+from recsys_batch.contracts.config.tasks import NegativeSettings  # noqa: E402
+from recsys_batch.contracts.config.training import Loop, Optimizer  # noqa: E402
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings  # noqa: E402
 from recsys_batch.nn.files.find import resolve_model  # noqa: E402
 from recsys_batch.nn.learning.text_network import TextNetwork  # noqa: E402
-from recsys_batch.rules.paired_tests import paired_bootstrap, paired_permutation  # noqa: E402
+from recsys_batch.rules.metrics.paired_tests import paired_bootstrap, paired_permutation  # noqa: E402
 from recsys_batch.training.examples.negatives import Negatives, Pairs  # noqa: E402
 from recsys_batch.training.loop.run import train  # noqa: E402
 from recsys_batch.training.loop.task import Task  # noqa: E402

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_batch.rules.metrics import graded_ndcg
-from recsys_batch.rules.text import clean_text
+from recsys_batch.rules.metrics.ranking import graded_ndcg
+from recsys_batch.rules.texts.clean import clean_text
 
 FOLDS = 5
 DEPTH = 10

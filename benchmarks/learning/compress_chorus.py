@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.learning.chorus_data import Shop, load_shop, measure, title_phrases  # noqa: E402
-from recsys_batch.contracts.compress_config import (  # noqa: E402
+from recsys_batch.contracts.config.compress import (  # noqa: E402
     CompressionSteps,
     Distillation,
     Int8,
@@ -29,10 +29,10 @@ from recsys_batch.contracts.compress_config import (  # noqa: E402
     Pruning,
     StudentShape,
 )
-from recsys_batch.contracts.training_config import Loop, Optimizer  # noqa: E402
+from recsys_batch.contracts.config.training import Loop, Optimizer  # noqa: E402
 from recsys_batch.nn.encoder.encoder import Encoder  # noqa: E402
 from recsys_batch.nn.files.find import resolve_model  # noqa: E402
-from recsys_batch.rules.paired_tests import paired_bootstrap  # noqa: E402
+from recsys_batch.rules.metrics.paired_tests import paired_bootstrap  # noqa: E402
 from recsys_batch.training.compress.result import CompressedModel, Compression, Measure  # noqa: E402
 from recsys_batch.training.compress.run import compress  # noqa: E402
 from recsys_batch.training.compress.teacher_vectors import Corpus  # noqa: E402

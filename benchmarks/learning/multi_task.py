@@ -28,10 +28,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.nn.files.find import resolve_model
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.rules.label_metrics import accuracy, auc, rmse
+from recsys_batch.rules.metrics.labels import accuracy, auc, rmse
 from recsys_batch.training.examples.columns import Clicks, LabeledTexts, RatedTexts, index_labels
 from recsys_batch.training.examples.files import ExampleFiles
 from recsys_batch.training.loop.run import train

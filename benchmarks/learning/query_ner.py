@@ -17,12 +17,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from recsys_batch.contracts.adapter_config import Adapter
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.adapters import Adapter
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.nn.files.find import resolve_model
 from recsys_batch.nn.learning.heads import save_head
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.rules.span_metrics import macro_f1, micro_scores, score_spans
+from recsys_batch.rules.metrics.spans import macro_f1, micro_scores, score_spans
 from recsys_batch.training.examples.columns import TaggedTexts
 from recsys_batch.training.loop.run import train
 from recsys_batch.training.shop.adapters import add_adapter, merge_adapter, trained_share

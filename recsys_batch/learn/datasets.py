@@ -15,18 +15,18 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
+from recsys_batch.contracts.config.splits import Split
 from recsys_batch.contracts.datasets import (
     DatasetManifest,
     PartSummary,
     PreparedTablesMissingError,
-    Split,
     choose_splits,
     refuse_leaks,
 )
 from recsys_batch.contracts.gates import Check
 from recsys_batch.contracts.identity import code_version
-from recsys_batch.rules.propensity import PositionCurve, fit_position_curve
+from recsys_batch.rules.metrics.propensity import PositionCurve, fit_position_curve
 from recsys_batch.spark.catalog.item_history import item_versions
 from recsys_batch.spark.datasets.labels import (
     category_labels,

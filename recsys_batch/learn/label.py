@@ -5,7 +5,7 @@ from datetime import date
 import pyarrow as pa
 from pyspark.sql import functions as F
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.label_requests import LABEL_REQUESTS, LABEL_REQUESTS_DDL
 from recsys_batch.contracts.model_version import ModelVersionNotFoundError
 from recsys_batch.learn.pretrain import open_examples

@@ -3,7 +3,7 @@
 from datetime import date
 from pathlib import Path
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.example_schemas import examples_folder
 from recsys_batch.contracts.model_version import ModelVersion

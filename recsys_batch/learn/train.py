@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.models import ANCHOR_ALONE, Training
+from recsys_batch.contracts.config.night import Config
+from recsys_batch.contracts.config.tasks import Anchor, Tagging
 from recsys_batch.contracts.datasets import DatasetManifest
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.models_config import ANCHOR_ALONE, Training
-from recsys_batch.contracts.task_config import Anchor, Tagging
 from recsys_batch.spark.datasets.export import export_examples
 from recsys_batch.spark.distribute import run_distributed
 from recsys_batch.spark.lake.manifests import read_manifest

@@ -5,9 +5,9 @@ import shutil
 from datetime import date
 from pathlib import Path
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
+from recsys_batch.contracts.config.tune import Tune
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.tune_config import Tune
 from recsys_batch.learn.train import prepare_job
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.training.registry.find import open_registry

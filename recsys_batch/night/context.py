@@ -11,7 +11,7 @@ from pyspark.resource import ResourceProfile
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.run_facts import RunFacts
 from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.report.summary import RunSummary

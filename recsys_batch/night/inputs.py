@@ -14,7 +14,7 @@ from functools import cached_property
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from recsys_batch.contracts.config import Source
+from recsys_batch.contracts.config.night import Source
 from recsys_batch.contracts.data_profile import TableProfile
 from recsys_batch.contracts.gates import Check, refuse_unmet
 from recsys_batch.night.context import Run

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.load import hash_settings
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.identity import identify, new_run_id
-from recsys_batch.contracts.load import hash_settings
 from recsys_batch.contracts.run_facts import RunFacts
 from recsys_batch.night.context import Run
 from recsys_batch.night.retrieve import RETRIEVE

@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import EmptyDayError, ExpectationFailedError
 from recsys_batch.contracts.gates import at_most, refuse_blocked
 from recsys_batch.night.context import Run

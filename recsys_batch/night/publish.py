@@ -4,9 +4,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.config.load import hash_config
 from recsys_batch.contracts.gates import refuse_blocked
 from recsys_batch.contracts.identity import code_version
-from recsys_batch.contracts.load import hash_config
 from recsys_batch.night.context import Run, log
 from recsys_batch.night.rank import model_version
 from recsys_batch.night.retrieve import profiles_of

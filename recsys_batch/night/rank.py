@@ -5,7 +5,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.contracts.config import Retrieve
+from recsys_batch.contracts.config.night import Retrieve
 from recsys_batch.contracts.identity import encoder_version
 from recsys_batch.night.context import Run
 from recsys_batch.night.retrieve import LIST_KINDS, candidates_of, index_folder

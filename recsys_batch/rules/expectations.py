@@ -13,8 +13,8 @@ from statistics import median
 from typing import Literal
 
 from recsys_batch.contracts.columns import Inputs
+from recsys_batch.contracts.config.prepare import Expectation
 from recsys_batch.contracts.gates import Check, Judged, Verdict
-from recsys_batch.contracts.prepare_config import Expectation
 
 # A weekday is held against the same weekday of so many weeks, and a null share against so many days.
 WEEKS_COMPARED = 8

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from recsys_batch.contracts.columns import Inputs, Lists, Tables
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.inputs.input_log import FILES
 from recsys_batch.spark.lake.prepared import PREPARED

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recsys_batch.contracts.config import Covisitation
+from recsys_batch.contracts.config.night import Covisitation
 from recsys_batch.contracts.schemas import PAIRS
 
 # Pairs held before they are summed: 3 arrays of 8 bytes each.

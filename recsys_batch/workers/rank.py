@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES, POPULARITY
-from recsys_batch.contracts.config import Retrieve
+from recsys_batch.contracts.config.night import Retrieve
 from recsys_batch.contracts.schemas import CANDIDATES, SCORED
 from recsys_batch.rules.blend import blend, rank_order
 from recsys_batch.workers.progress import ProgressFile

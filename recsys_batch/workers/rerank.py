@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES, CONTENT, COVISITATION, EVENT_TYPES, POPULARITY
-from recsys_batch.contracts.config import Rerank
+from recsys_batch.contracts.config.night import Rerank
 from recsys_batch.contracts.schemas import RANKED
 from recsys_batch.rules.reasons import ListKind, explain
 from recsys_batch.rules.rerank import select_top

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import torch
 
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES, CONTENT, COVISITATION, POPULARITY
-from recsys_batch.contracts.config import Retrieve
+from recsys_batch.contracts.config.night import Retrieve
 from recsys_batch.contracts.schemas import CANDIDATES
 from recsys_batch.contracts.worker_task import current_task
 from recsys_batch.nn.scoring.seen import SeenItems

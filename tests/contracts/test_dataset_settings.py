@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from recsys_batch.contracts.config import Datasets
-from recsys_batch.contracts.datasets import DatasetManifest, PartSummary, Split, refuse_leaks
+from recsys_batch.contracts.config.night import Datasets
+from recsys_batch.contracts.config.splits import Split
+from recsys_batch.contracts.datasets import DatasetManifest, PartSummary, refuse_leaks
 from recsys_batch.contracts.gates import Check
 
 

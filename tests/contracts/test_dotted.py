@@ -1,10 +1,10 @@
 import pytest
 from pydantic import Field
 
-from recsys_batch.contracts.block import Block
-from recsys_batch.contracts.dotted import read_path, with_values
+from recsys_batch.contracts.config.block import Block
+from recsys_batch.contracts.config.dotted import read_path, with_values
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.training_config import Loop, Optimizer
 
 
 class Outer(Block):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from recsys_batch.contracts.config import Expectations
+from recsys_batch.contracts.config.night import Expectations
 from recsys_batch.contracts.errors import ExpectationFailedError, GateFailedError, IncompleteInputError
 from recsys_batch.contracts.gates import Check, Judged, refuse_unmet
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys_batch.contracts.config.load import load_config
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.filesystem import arrow_uri, open_folder
-from recsys_batch.contracts.load import load_config
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.load import hash_config, load_config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import ConfigError, SourceColumnsError
-from recsys_batch.contracts.load import hash_config, load_config
 
 MINIMAL = """
 sources:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from recsys_batch.contracts.config import Config
-from recsys_batch.contracts.load import load_config
+from recsys_batch.contracts.config.load import load_config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.run_facts import NightOptions
 from recsys_batch.pipeline import run_night
 from recsys_batch.report.summary import RunSummary

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys_batch.contracts.config.load import load_config
 from recsys_batch.contracts.errors import (
     ConfigError,
     DuplicateItemsError,
@@ -18,7 +19,6 @@ from recsys_batch.contracts.errors import (
     SourceNotFoundError,
 )
 from recsys_batch.contracts.identity import parse_ds
-from recsys_batch.contracts.load import load_config
 from recsys_batch.nn.files.find import resolve_model
 from tests.conftest import ROOT
 from tests.e2e.conftest import DS

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
+from recsys_batch.contracts.config.tasks import Anchor
 from recsys_batch.contracts.datasets import ManifestNotFoundError
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.model_version import ModelVersionNotFoundError
 from recsys_batch.contracts.run_facts import NightOptions
-from recsys_batch.contracts.task_config import Anchor
 from recsys_batch.learn.datasets import make_datasets
 from recsys_batch.learn.train import TrainOptions, train_models
 from recsys_batch.pipeline import run_night

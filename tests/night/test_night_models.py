@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.load import load_config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import ConfigError, ModelFilesError, ModelNotFoundError
-from recsys_batch.contracts.load import load_config
 from recsys_batch.contracts.model_version import ModelVersion, ModelVersionNotFoundError, ModelVersionSpoiledError
 from recsys_batch.training.registry.find import find_encoder, find_model, open_registry
 from recsys_batch.training.registry.versions import Registry

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import recsys_batch.night
-from recsys_batch.contracts.config import Config
-from recsys_batch.contracts.load import hash_config, hash_settings, load_config
+from recsys_batch.contracts.config.load import hash_config, hash_settings, load_config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.run_facts import STAGE_NAMES
 from recsys_batch.night.plan import identities_of
 from recsys_batch.pipeline import STAGES

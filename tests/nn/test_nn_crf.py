@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from recsys_batch.nn.learning.crf import log_partition, marginals, negative_log_likelihood_sum, pad_words, path_scores
-from recsys_batch.rules.tag_paths import best_path
+from recsys_batch.rules.texts.tag_paths import best_path
 
 TAGS = 3
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import ConfigError, ModelFilesError
 from recsys_batch.nn.backbones.int8_weights import compress_weights, quantize_rows
 from recsys_batch.nn.encoder.agreement import Agreement, CosineTooLowError, measure_agreement

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from recsys_batch.contracts.compress_config import StudentShape
+from recsys_batch.contracts.config.compress import StudentShape
 from recsys_batch.contracts.errors import ModelFilesError
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.learning.student import StudentShapeError, choose_layers, main_axes, make_student

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.rules.documents import build_document, count_tokens, is_cjk, names_brand, split_sentences
+from recsys_batch.rules.texts.documents import build_document, count_tokens, is_cjk, names_brand, split_sentences
 
 quick = settings(derandomize=True, max_examples=200, deadline=None)
 

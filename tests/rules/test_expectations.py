@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_batch.contracts.prepare_config import Expectation
+from recsys_batch.contracts.config.prepare import Expectation
 from recsys_batch.rules.expectations import (
     DEFAULTS,
     REPEATED,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from recsys_batch.rules.label_metrics import accuracy, auc, log_loss, macro_f1, rmse
+from recsys_batch.rules.metrics.labels import accuracy, auc, log_loss, macro_f1, rmse
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30)
 scored = st.lists(

@@ -8,8 +8,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.rules.metrics import graded_ndcg
-from recsys_batch.rules.paired_tests import Interval, paired_bootstrap, paired_permutation
+from recsys_batch.rules.metrics.paired_tests import Interval, paired_bootstrap, paired_permutation
+from recsys_batch.rules.metrics.ranking import graded_ndcg
 
 
 def test_the_bootstrap_is_scipys() -> None:
@@ -64,7 +64,7 @@ def test_the_seed_decides_and_blocks_do_not(monkeypatch: pytest.MonkeyPatch) -> 
     assert paired_bootstrap(differences_N, seed=1) == paired_bootstrap(differences_N, seed=1)
     assert paired_bootstrap(differences_N, seed=1) != paired_bootstrap(differences_N, seed=2)
     expected = paired_bootstrap(differences_N, seed=1, num_samples=1000)
-    monkeypatch.setattr("recsys_batch.rules.paired_tests._CELLS", 30 * 64)
+    monkeypatch.setattr("recsys_batch.rules.metrics.paired_tests._CELLS", 30 * 64)
     assert paired_bootstrap(differences_N, seed=1, num_samples=1000) == expected
 
 

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.rules.propensity import GroupCount, PairCount, PositionCurve, fit_position_curve, harvest_pairs
+from recsys_batch.rules.metrics.propensity import (
+    GroupCount,
+    PairCount,
+    PositionCurve,
+    fit_position_curve,
+    harvest_pairs,
+)
 
 PLANTED = np.array([1.0, 0.7, 0.5, 0.4, 0.3])
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.rules.metrics import hit_rate, ndcg
+from recsys_batch.rules.metrics.ranking import hit_rate, ndcg
 
 
 def test_by_arithmetic() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from recsys_batch.rules.redact import HIDDEN, flatten_config, redact_text
+from recsys_batch.rules.texts.redact import HIDDEN, flatten_config, redact_text
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.rules.documents import split_sentences
-from recsys_batch.rules.review_sentences import choose_review_sentences
-from recsys_batch.rules.text import clean_text
+from recsys_batch.rules.texts.clean import clean_text
+from recsys_batch.rules.texts.documents import split_sentences
+from recsys_batch.rules.texts.review_sentences import choose_review_sentences
 
 quick = settings(derandomize=True, max_examples=100, deadline=None)
 

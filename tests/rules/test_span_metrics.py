@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.rules.span_metrics import Span, SpanScores, decode_spans, macro_f1, micro_scores, score_spans
+from recsys_batch.rules.metrics.spans import Span, SpanScores, decode_spans, macro_f1, micro_scores, score_spans
 
 TAGS = ("O", "B-a", "I-a", "B-b", "I-b", "B-c-d", "I-c-d")
 texts = st.lists(st.lists(st.tuples(*[st.sampled_from(TAGS)] * 2), min_size=1, max_size=9), min_size=1, max_size=5)

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from recsys_batch.rules.tag_paths import allowed_moves, best_path
+from recsys_batch.rules.texts.tag_paths import allowed_moves, best_path
 
 NAMES = ("O", "B-a", "I-a", "B-b", "I-b")
 

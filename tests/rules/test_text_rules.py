@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import text_rules
-from recsys_batch.rules.text import IdCase, canonicalize_ids, clean_text, normalize_query
+from recsys_batch.rules.texts.clean import IdCase, canonicalize_ids, clean_text, normalize_query
 
 ROOT = Path(__file__).parent.parent.parent
 quick = settings(derandomize=True, max_examples=100, deadline=None)

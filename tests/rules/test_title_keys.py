@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recsys_batch.demo.dirt import near_duplicate_title
-from recsys_batch.rules.near_duplicates import title_key
+from recsys_batch.rules.texts.near_duplicates import title_key
 
 quick = settings(derandomize=True, max_examples=200, deadline=None)
 TITLES = st.text(st.sampled_from(list("abZß éﬁ1２Ⅳ.,-·!【】*（）_茶壶ー한กีकि\u0301\ufe0f\u200b")), max_size=14)

@@ -3,9 +3,9 @@ from datetime import date
 import pytest
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.config import ItemText
+from recsys_batch.contracts.config.night import ItemText
+from recsys_batch.contracts.config.prepare import Missing, Prepare
 from recsys_batch.contracts.errors import DuplicateItemsError
-from recsys_batch.contracts.prepare_config import Missing, Prepare
 from recsys_batch.spark.catalog.items import choose_items, classify_items, finish_items
 
 DS = date(2026, 6, 30)

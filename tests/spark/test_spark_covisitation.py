@@ -6,7 +6,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from recsys_batch.contracts.config import Covisitation
+from recsys_batch.contracts.config.night import Covisitation
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.retrieval.covisitation import (
     covisitation_neighbors,

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from pyspark.sql import functions as F
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
+from recsys_batch.contracts.config.splits import Split
 from recsys_batch.contracts.datasets import (
     DatasetManifest,
     LeakError,
     ManifestNotFoundError,
     PreparedTablesMissingError,
-    Split,
     manifest_name,
 )
 from recsys_batch.contracts.errors import ConfigError

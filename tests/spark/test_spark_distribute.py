@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from recsys_batch.contracts.config.models import Training
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.models_config import Training
 from recsys_batch.spark.distribute import run_distributed
 from recsys_batch.training.shop.job import TrainingJob, read_outcome
 from tests.training.shop_examples import write_examples

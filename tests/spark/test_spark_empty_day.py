@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import EmptyDayError, ExpectationFailedError
 from recsys_batch.night.prepare_events import refuse_empty_day
 from recsys_batch.spark.inputs.sources import read_table

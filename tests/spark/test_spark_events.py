@@ -4,7 +4,7 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.prepare_config import Accounts, Prepare
+from recsys_batch.contracts.config.prepare import Accounts, Prepare
 from recsys_batch.spark.events.classify import classify_events, cut_sessions
 from recsys_batch.spark.events.rows import normalize_events
 

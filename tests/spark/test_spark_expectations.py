@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.prepare_config import Expectation, Prepare
+from recsys_batch.contracts.config.prepare import Expectation, Prepare
 from recsys_batch.rules.expectations import REPEATED, ROWS, Count, counts_needed, evaluate_expectations, expectations_of
 from recsys_batch.spark.inputs.expectations import measure
 from recsys_batch.spark.inputs.profile import profile_table

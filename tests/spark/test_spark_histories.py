@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsys_batch.contracts.columns import EVENT_TYPE_CODES
-from recsys_batch.contracts.prepare_config import Prepare
+from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.spark.events.histories import user_histories
 from recsys_batch.spark.retrieval.profiles import (
     item_profiles,

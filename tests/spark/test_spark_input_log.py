@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from recsys_batch.contracts.config import Source
+from recsys_batch.contracts.config.night import Source
 from recsys_batch.spark.inputs.input_log import is_incremental, read_new, read_whole
 
 DS = date(2026, 6, 30)

@@ -4,7 +4,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.prepare_config import Prepare
+from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.spark.events.interactions import count_returns, match_undoings, weigh_interactions
 
 DS = date(2026, 6, 30)

@@ -3,7 +3,7 @@
 import random
 from datetime import UTC, datetime
 
-from recsys_batch.rules.propensity import GroupCount, PositionCurve, harvest_pairs
+from recsys_batch.rules.metrics.propensity import GroupCount, PositionCurve, harvest_pairs
 from recsys_batch.spark.datasets.labels import (
     category_labels,
     count_positions,

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.config.load import load_config
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.gates import Check
 from recsys_batch.contracts.identity import encoder_version
-from recsys_batch.contracts.load import load_config
 from recsys_batch.contracts.run_facts import RunFacts
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.lake.prepared import replace_prepared

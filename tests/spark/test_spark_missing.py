@@ -1,5 +1,5 @@
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.prepare_config import Missing
+from recsys_batch.contracts.config.prepare import Missing
 from recsys_batch.spark.catalog.missing import fill_missing
 
 TYPES = {"item_index": "int", "canonical_index": "int"} | Inputs.TYPES["items"] | {"filled": "map<string,string>"}

@@ -3,9 +3,9 @@
 import pyarrow as pa
 import pytest
 
-from recsys_batch.contracts.prepare_config import Prepare
+from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.rules.pseudonyms import pseudonymize
-from recsys_batch.rules.text import canonicalize_ids, clean_text, normalize_query
+from recsys_batch.rules.texts.clean import canonicalize_ids, clean_text, normalize_query
 from recsys_batch.spark.inputs.normalize import canonical_id, canonical_list, canonical_user, cleaned, normalized_query
 
 TEXTS = [

@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from recsys_batch.contracts.config import Source
+from recsys_batch.contracts.config.night import Source
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError, SourceColumnsError
 from recsys_batch.spark.inputs.input_log import read_new, read_whole
 from recsys_batch.spark.inputs.readers import naming_broken_files

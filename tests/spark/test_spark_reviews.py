@@ -2,7 +2,7 @@ from datetime import date
 
 import pytest
 
-from recsys_batch.contracts.prepare_config import Prepare
+from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.spark.catalog.review_sentences import review_sentences
 from recsys_batch.spark.catalog.reviews import classify_reviews
 

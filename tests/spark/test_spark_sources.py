@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.config import Source
+from recsys_batch.contracts.config.night import Source
 from recsys_batch.contracts.errors import SourceColumnsError, SourceNotFoundError
 from recsys_batch.spark.inputs.sources import read_table, version_of
 

@@ -6,7 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from recsys_batch.contracts.datasets import LeakError, Split, refuse_leaks
+from recsys_batch.contracts.config.splits import Split
+from recsys_batch.contracts.datasets import LeakError, refuse_leaks
 from recsys_batch.spark.datasets.leaks import check_leaks, check_texts, held_out_items, summarize_parts, training_texts
 from recsys_batch.spark.datasets.splits import assign_split, train_end_of
 

@@ -3,7 +3,7 @@
 from datetime import date, datetime
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.config import Source
+from recsys_batch.contracts.config.night import Source
 from recsys_batch.spark.inputs.sources import read_table
 from recsys_batch.spark.inputs.values import MAX_ID, MAX_TEXT, typed
 

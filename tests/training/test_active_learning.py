@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys_batch.contracts.config.semi_supervised import ActiveLearning
 from recsys_batch.contracts.label_requests import LABEL_REQUESTS_SCHEMA
-from recsys_batch.contracts.semi_supervised_config import ActiveLearning
 from recsys_batch.training.examples.columns import ExamplesMismatchError
 from recsys_batch.training.labeling.active_learning import Pool, choose_to_label, tags_to_pool_columns, uncertainty
 

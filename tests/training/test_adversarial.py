@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from recsys_batch.contracts.config.training import Adversarial
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.training_config import Adversarial
 from recsys_batch.training.loop.adversarial import add_adversarial_gradients, find_word_embeddings
 from tests.training.tiny import WordTask, line
 

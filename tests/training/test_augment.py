@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys_batch.contracts.config.tasks import AugmentSettings
 from recsys_batch.contracts.errors import ConfigError, SourceNotFoundError
-from recsys_batch.contracts.task_config import AugmentSettings
 from recsys_batch.training.augment.attributes import shuffle_attributes
 from recsys_batch.training.augment.augmenter import Augmenter
 from recsys_batch.training.augment.edits import delete_tokens, swap_tokens

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.nn.scoring.ranker import CandidateLists, CandidateRanker, FeatureScale
 from recsys_batch.training.examples.columns import ExamplesMismatchError, LabelOutOfRangeError
 from recsys_batch.training.loop.run import train

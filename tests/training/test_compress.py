@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_batch.contracts.compress_config import (
+from recsys_batch.contracts.config.compress import (
     Compress,
     CompressionSteps,
     Distillation,
@@ -22,10 +22,10 @@ from recsys_batch.contracts.compress_config import (
     Pruning,
     StudentShape,
 )
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.example_schemas import ExampleTables, examples_folder
 from recsys_batch.contracts.model_version import ModelVersionNotFoundError
-from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.training.compress.result import CompressedModel, Compression, measure_models

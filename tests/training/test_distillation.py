@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from recsys_batch.contracts.compress_config import Distillation, StudentShape
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.compress import Distillation, StudentShape
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.learning.student import make_student
 from recsys_batch.nn.learning.text_network import TextNetwork

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsys_batch.contracts.config.load import load_config
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.example_schemas import ExampleTables, examples_folder
 from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.contracts.label_requests import LABEL_REQUESTS_SCHEMA
-from recsys_batch.contracts.load import load_config
 from recsys_batch.contracts.model_version import ModelVersionNotFoundError
 from recsys_batch.learn.label import choose_config
 from recsys_batch.nn.learning.heads import load_head

@@ -9,8 +9,8 @@ import pytest
 import tokenizers
 import torch
 
+from recsys_batch.contracts.config.pretrain import Architecture
 from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.contracts.pretrain_config import Architecture
 from recsys_batch.nn.learning.language_model import LanguageKind, LanguageModel
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.loop.task import trainable_parameters

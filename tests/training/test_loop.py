@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from recsys_batch.contracts.config.training import Adversarial, Loop, Optimizer
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.training_config import Adversarial, Loop, Optimizer
 from recsys_batch.training.loop.ema import MovingAverage
 from recsys_batch.training.loop.optimizers import schedule_factor
 from recsys_batch.training.loop.preflight import EmptyTaskError

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys_batch.contracts.config.training import Adversarial, Loop
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.training_config import Adversarial, Loop
 from recsys_batch.training.loop.checkpoints import CheckpointFilesError, read_latest
 from recsys_batch.training.loop.run import train
 from tests.training.tiny import LineTask, WordTask, deep_line, line, several_settings, several_tasks, train_long

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_batch.contracts.adapter_config import Adapter
+from recsys_batch.contracts.config.adapters import Adapter
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.examples.columns import LabeledTexts

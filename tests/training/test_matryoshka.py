@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_batch.contracts.compress_config import Distillation, MatryoshkaSettings
+from recsys_batch.contracts.config.compress import Distillation, MatryoshkaSettings
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.examples.embedding import embed_texts
 from recsys_batch.training.examples.negatives import Pairs

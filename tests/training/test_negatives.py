@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.contracts.task_config import NegativeSettings
+from recsys_batch.contracts.config.tasks import NegativeSettings
 from recsys_batch.training.examples.negatives import Negatives, Pairs, mine_hard_negatives
 
 

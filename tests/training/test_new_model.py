@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from recsys_batch.contracts.config.pretrain import Architecture
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.pretrain_config import Architecture
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.encoder.pooling import read_pooling
 from recsys_batch.nn.files.check import fingerprint_model

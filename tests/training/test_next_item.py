@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.nn.scoring.sequence_model import ItemTable, SequenceModel, SequenceShape
 from recsys_batch.training.examples.columns import ExamplesMismatchError
 from recsys_batch.training.loop.run import train

@@ -11,7 +11,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from recsys_batch.contracts.training_config import Optimizer
+from recsys_batch.contracts.config.training import Optimizer
 from recsys_batch.training.loop.optimizers import depth_factors, make_optimizer, schedule_factor, set_rates
 
 BERT = BertConfig(

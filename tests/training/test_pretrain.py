@@ -9,8 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from recsys_batch.contracts.pretrain_config import Pretrain
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.pretrain import Pretrain
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.nn.learning.text_network import TextNetwork

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from recsys_batch.contracts.config.load import load_config
+from recsys_batch.contracts.config.models import Training
+from recsys_batch.contracts.config.pretrain import ShopPretrain
+from recsys_batch.contracts.config.tracking import Tracking
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.example_schemas import examples_folder
 from recsys_batch.contracts.identity import parse_ds
-from recsys_batch.contracts.load import load_config
 from recsys_batch.contracts.model_version import ModelVersion, ModelVersionNotFoundError
-from recsys_batch.contracts.models_config import Training
-from recsys_batch.contracts.pretrain_config import ShopPretrain
-from recsys_batch.contracts.tracking_config import Tracking
 from recsys_batch.learn.pretrain import pretrain_config
 from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.report.training import print_pretraining

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_batch.contracts.compress_config import Distillation, Pruning
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.compress import Distillation, Pruning
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.nn.backbones.bert import PackedBert
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.learning.text_network import TextNetwork

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_batch.contracts.task_config import NegativeSettings
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.tasks import NegativeSettings
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.nn.scoring.seen import SeenItems
 from recsys_batch.training.examples.embedding import embed_texts

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.training.loop.sampling import Sampler, StepPlan, derive_seed
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from recsys_batch.contracts.config.models import Training
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.example_schemas import ExampleTables
-from recsys_batch.contracts.models_config import Training
 from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.training.registry.versions import Registry
 from recsys_batch.training.shop.job import TrainingJob

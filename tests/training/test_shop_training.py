@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from pyspark import cloudpickle
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from recsys_batch.contracts.adapter_config import Adapter
+from recsys_batch.contracts.config.adapters import Adapter
+from recsys_batch.contracts.config.models import Training
+from recsys_batch.contracts.config.tasks import NegativeSettings, QueryRetrieval
+from recsys_batch.contracts.config.tracking import Tracking
 from recsys_batch.contracts.errors import ConfigError, SourceColumnsError, SourceNotFoundError
 from recsys_batch.contracts.example_schemas import ExampleTables
-from recsys_batch.contracts.models_config import Training
-from recsys_batch.contracts.task_config import NegativeSettings, QueryRetrieval
-from recsys_batch.contracts.tracking_config import Tracking
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.learning.heads import load_head
 from recsys_batch.nn.learning.text_network import TextNetwork

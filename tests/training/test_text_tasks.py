@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score, root_mean_s
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.examples.columns import (
     Clicks,

@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from recsys_batch.contracts.config.tracking import MLflow, Tracking, WeightsAndBiases
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.tracking_config import MLflow, Tracking, WeightsAndBiases
-from recsys_batch.contracts.training_config import Loop, Optimizer
 from recsys_batch.training.loop.run import train
 from recsys_batch.training.tracking.base import TrackingUnavailableError
 from recsys_batch.training.tracking.open import Trackers, open_tracker

@@ -10,10 +10,10 @@ import torch
 from pydantic import ValidationError
 from rich.console import Console
 
-from recsys_batch.contracts.dotted import with_values
+from recsys_batch.contracts.config.dotted import with_values
+from recsys_batch.contracts.config.training import Adversarial, Loop, Optimizer
+from recsys_batch.contracts.config.tune import Parameter, Pruning, Tune
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.training_config import Adversarial, Loop, Optimizer
-from recsys_batch.contracts.tune_config import Parameter, Pruning, Tune
 from recsys_batch.training.loop.run import train
 from recsys_batch.training.loop.steps import NonFiniteLossError
 from recsys_batch.training.tracking.open import Trackers

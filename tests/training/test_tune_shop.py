@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from recsys_batch.contracts.config.load import load_config
+from recsys_batch.contracts.config.models import Training
+from recsys_batch.contracts.config.tracking import Tracking
+from recsys_batch.contracts.config.tune import Tune
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.example_schemas import ExampleTables
-from recsys_batch.contracts.load import load_config
-from recsys_batch.contracts.models_config import Training
-from recsys_batch.contracts.tracking_config import Tracking
-from recsys_batch.contracts.tune_config import Tune
 from recsys_batch.learn.tune import search as search_config
 from recsys_batch.training.loop.steps import Learner
 from recsys_batch.training.shop.job import TrainingJob

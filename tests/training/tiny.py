@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.training import Loop, Optimizer
 from recsys_batch.training.loop.checkpoints import read_latest
 from recsys_batch.training.loop.distributed import first_gathered_row, gather_with_gradients, join_group, rank
 from recsys_batch.training.loop.run import train

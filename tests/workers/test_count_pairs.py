@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.contracts.config import Covisitation
+from recsys_batch.contracts.config.night import Covisitation
 from recsys_batch.workers import covisitation
 from recsys_batch.workers.covisitation import CountPairs
 

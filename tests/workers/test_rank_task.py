@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from recsys_batch.contracts.config import Content, Covisitation, Popularity, Retrieve
+from recsys_batch.contracts.config.night import Content, Covisitation, Popularity, Retrieve
 from recsys_batch.contracts.schemas import CANDIDATES
 from recsys_batch.workers.rank import RankCandidates
 

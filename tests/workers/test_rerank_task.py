@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES, EVENT_TYPE_CODES
-from recsys_batch.contracts.config import Content, Covisitation, Popularity, Rerank, Retrieve
+from recsys_batch.contracts.config.night import Content, Covisitation, Popularity, Rerank, Retrieve
 from recsys_batch.contracts.schemas import PROFILES, SCORED
 from recsys_batch.report.progress import read_progress
 from recsys_batch.workers.rank import RankCandidates

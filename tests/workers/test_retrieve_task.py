@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from recsys_batch.contracts.config import Content, Covisitation, Popularity, Retrieve
+from recsys_batch.contracts.config.night import Content, Covisitation, Popularity, Retrieve
 from recsys_batch.contracts.schemas import PROFILES
 from recsys_batch.workers import encode
 from recsys_batch.workers import retrieve as retrieve_module

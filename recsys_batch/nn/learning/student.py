@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recsys_batch.contracts.compress_config import StudentShape
+from recsys_batch.contracts.config.compress import StudentShape
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.nn.backbones import bert
 from recsys_batch.nn.learning.importance import head_norms, neuron_norms, strongest

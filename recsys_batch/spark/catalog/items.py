@@ -8,10 +8,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.config import ItemText
+from recsys_batch.contracts.config.night import ItemText
+from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.contracts.errors import DuplicateItemsError
-from recsys_batch.contracts.prepare_config import Prepare
-from recsys_batch.rules.documents import build_document
+from recsys_batch.rules.texts.documents import build_document
 from recsys_batch.spark.catalog.attributes import TITLE_NAMES, attribute
 from recsys_batch.spark.catalog.missing import FILLED, FILLED_DDL
 from recsys_batch.spark.inputs.normalize import canonical_id, cleaned

@@ -6,7 +6,7 @@ from typing import Final
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from recsys_batch.contracts.prepare_config import Missing
+from recsys_batch.contracts.config.prepare import Missing
 from recsys_batch.spark.catalog.attributes import BRAND_NAMES, CATEGORY_NAMES, attribute, attribute_price, name_key
 from recsys_batch.spark.inputs.normalize import cleaned
 

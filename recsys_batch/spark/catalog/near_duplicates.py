@@ -7,7 +7,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
 
-from recsys_batch.rules.near_duplicates import title_key
+from recsys_batch.rules.texts.near_duplicates import title_key
 from recsys_batch.spark.catalog.attributes import BRAND_NAMES, CATEGORY_NAMES, attribute, name_key
 
 # Items of one title and brand: those that may be one product.

@@ -4,7 +4,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.rules.text import IdCase
+from recsys_batch.rules.texts.clean import IdCase
 from recsys_batch.spark.inputs.normalize import canonical_id, canonical_list, normalized_query
 from recsys_batch.spark.inputs.quarantine import FILTERED, STATUS, USED
 from recsys_batch.spark.inputs.sources import KEPT

@@ -5,7 +5,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, StringType
 
-from recsys_batch.rules.review_sentences import choose_review_sentences
+from recsys_batch.rules.texts.review_sentences import choose_review_sentences
 
 # Bounds the row of an item that everyone reviews: 100,000 characters.
 _REVIEWS_OF_AN_ITEM = 50

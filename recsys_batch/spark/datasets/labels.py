@@ -10,7 +10,7 @@ from typing import Literal
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from recsys_batch.rules.propensity import PairCount, PositionCurve
+from recsys_batch.rules.metrics.propensity import PairCount, PositionCurve
 
 _ACTS = {"click": "clicks", "cart": "carts", "purchase": "purchases"}
 _SEARCH = ("user_id", "session_id", "query", "search_time")

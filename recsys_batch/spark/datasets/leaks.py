@@ -7,7 +7,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.contracts.datasets import SPLITS, TEST, TRAIN, VALID, PartSummary, Split
+from recsys_batch.contracts.config.splits import Split
+from recsys_batch.contracts.datasets import SPLITS, TEST, TRAIN, VALID, PartSummary
 from recsys_batch.contracts.gates import Check, at_least, at_most
 from recsys_batch.spark.datasets.splits import SPLIT, TimeBounds
 

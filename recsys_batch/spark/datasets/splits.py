@@ -10,7 +10,8 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from recsys_batch.contracts.datasets import TEST, TRAIN, VALID, Split
+from recsys_batch.contracts.config.splits import Split
+from recsys_batch.contracts.datasets import TEST, TRAIN, VALID
 
 SPLIT = "split"
 DROPPED = "dropped"

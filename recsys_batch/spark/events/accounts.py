@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recsys_batch.contracts.prepare_config import Accounts
+from recsys_batch.contracts.config.prepare import Accounts
 
 BOT = "bot"
 RESELLER = "reseller"

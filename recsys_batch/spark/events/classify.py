@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.prepare_config import Prepare
+from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.spark.events.accounts import flag_accounts, treatment
 from recsys_batch.spark.events.rows import EVENT_KEY, place_in_window
 from recsys_batch.spark.inputs.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS, USED

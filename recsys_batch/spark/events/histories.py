@@ -4,7 +4,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import EVENT_TYPE_CODES
-from recsys_batch.contracts.prepare_config import Prepare
+from recsys_batch.contracts.config.prepare import Prepare
 
 _NO_ITEMS = "ARRAY<INT>"
 _NO_FLOATS = "ARRAY<FLOAT>"

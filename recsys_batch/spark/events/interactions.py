@@ -7,7 +7,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType
 
-from recsys_batch.contracts.prepare_config import Prepare
+from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.rules.returns import match_returns
 from recsys_batch.spark.events.rows import EVENT_KEY
 

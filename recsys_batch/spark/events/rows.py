@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import EVENT_TYPES, Inputs
-from recsys_batch.contracts.prepare_config import Prepare
+from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.spark.inputs.normalize import canonical_id, canonical_user, normalized_query
 from recsys_batch.spark.inputs.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS
 from recsys_batch.spark.inputs.sources import KEPT

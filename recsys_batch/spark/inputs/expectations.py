@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from recsys_batch.contracts.prepare_config import Expectation, Prepare
+from recsys_batch.contracts.config.prepare import Expectation, Prepare
 from recsys_batch.rules.expectations import Count, Measured, counts_needed, times_needed
 from recsys_batch.spark.inputs.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS, USED
 

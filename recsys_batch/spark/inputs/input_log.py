@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.config import Source
+from recsys_batch.contracts.config.night import Source
 from recsys_batch.spark.inputs.readers import files_of, option_of
 from recsys_batch.spark.inputs.sources import FILE, at_date, read_source
 from recsys_batch.spark.lake.files import FileState, absolute_uri

@@ -1,13 +1,13 @@
-"""The rules of `recsys_batch.rules.text` and `recsys_batch.rules.pseudonyms` as column functions."""
+"""The rules of `recsys_batch.rules.texts.clean` and `recsys_batch.rules.pseudonyms` as column functions."""
 
 import pyarrow as pa
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, StringType
 
-from recsys_batch.contracts.prepare_config import Prepare
+from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.rules.pseudonyms import pseudonymize
-from recsys_batch.rules.text import IdCase, canonicalize_ids, clean_text, normalize_query
+from recsys_batch.rules.texts.clean import IdCase, canonicalize_ids, clean_text, normalize_query
 
 
 def canonical_id(column: str, case: IdCase) -> Column:

@@ -12,6 +12,7 @@ from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import EVENT_TYPES, Inputs
+from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.contracts.data_profile import (
     QUANTILES,
     Bin,
@@ -25,7 +26,6 @@ from recsys_batch.contracts.data_profile import (
     mask_text,
     share_up_to,
 )
-from recsys_batch.contracts.prepare_config import Prepare
 from recsys_batch.spark.inputs.expectations import day_of_event
 from recsys_batch.spark.inputs.quarantine import FILTERED, NOT_QUARANTINED, STATUS, USED
 

@@ -16,7 +16,7 @@ from pyspark.errors import AnalysisException, ParseException, PySparkException
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql.types import StringType, StructField, StructType
 
-from recsys_batch.contracts.config import Reader
+from recsys_batch.contracts.config.night import Reader
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError, SourceColumnsError, SourceNotFoundError
 from recsys_batch.spark.lake.files import FileState, absolute_uri, as_file_uri, file_uri, first_line, list_files
 

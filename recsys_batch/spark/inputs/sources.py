@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.config import Join, Source
+from recsys_batch.contracts.config.night import Join, Source
 from recsys_batch.contracts.errors import SourceColumnsError
 from recsys_batch.spark.inputs.readers import load_by_name, united_by_name
 from recsys_batch.spark.inputs.values import typed

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
 from recsys_batch.spark.inputs.normalize import canonical_id
 from recsys_batch.spark.inputs.sources import KEPT, read_table

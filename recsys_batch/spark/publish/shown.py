@@ -9,10 +9,10 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import EVENT_TYPES, Lists, Tables
+from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
-from recsys_batch.contracts.prepare_config import Prepare
 from recsys_batch.rules.pseudonyms import pseudonymize, read_key
-from recsys_batch.rules.text import canonicalize_ids
+from recsys_batch.rules.texts.clean import canonicalize_ids
 from recsys_batch.spark.lake.prepared import read_prepared
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import latest_release, prepared_by, read_release

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from recsys_batch.contracts.config import Covisitation
+from recsys_batch.contracts.config.night import Covisitation
 
 
 def daily_interactions(interactions: DataFrame) -> DataFrame:

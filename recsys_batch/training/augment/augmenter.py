@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_batch.contracts.task_config import AugmentSettings
+from recsys_batch.contracts.config.tasks import AugmentSettings
 from recsys_batch.training.augment.attributes import shuffle_attributes
 from recsys_batch.training.augment.edits import delete_tokens, swap_tokens
 from recsys_batch.training.augment.synonyms import Lexicon, replace_synonyms

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from recsys_batch.contracts.errors import ConfigError, SourceNotFoundError
-from recsys_batch.rules.documents import CJK
+from recsys_batch.rules.texts.documents import CJK
 
 _CJK_RUN = re.compile(f"[{CJK}]+")
 _WORD = re.compile(rf"[^\W\d_{CJK}]+(?:['’\-][^\W\d_{CJK}]+)*")

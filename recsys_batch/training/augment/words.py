@@ -2,7 +2,7 @@
 
 import re
 
-from recsys_batch.rules.documents import CJK
+from recsys_batch.rules.texts.documents import CJK
 
 _PIECE = re.compile(rf"[{CJK}]|[^\W_{CJK}]+(?:['’\-][^\W_{CJK}]+)*")
 

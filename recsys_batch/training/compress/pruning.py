@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recsys_batch.contracts.compress_config import Pruning
+from recsys_batch.contracts.config.compress import Pruning
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.nn.backbones import bert
 from recsys_batch.nn.learning.importance import NormName, head_norms, neuron_norms, strongest

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_batch.contracts.compress_config import CompressionSteps
+from recsys_batch.contracts.config.compress import CompressionSteps
+from recsys_batch.contracts.config.training import Loop
 from recsys_batch.contracts.errors import InputNotReadyError
-from recsys_batch.contracts.training_config import Loop
 from recsys_batch.nn.encoder.encoder import Encoder, EncoderSettings
 from recsys_batch.nn.learning.student import make_student
 from recsys_batch.nn.learning.text_network import TextNetwork

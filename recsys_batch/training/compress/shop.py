@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recsys_batch.contracts.compress_config import Compress
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.compress import Compress
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.datasets import TEST, TRAIN
 from recsys_batch.contracts.errors import InputNotReadyError
 from recsys_batch.contracts.example_schemas import ExampleTables, examples_folder
@@ -20,7 +20,7 @@ from recsys_batch.contracts.model_version import ModelVersion
 from recsys_batch.nn.encoder.encoder import Encoder
 from recsys_batch.nn.files.find import fingerprint_model
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
-from recsys_batch.rules.metrics import graded_ndcg
+from recsys_batch.rules.metrics.ranking import graded_ndcg
 from recsys_batch.training.compress.result import Compression, Measure
 from recsys_batch.training.compress.run import compress
 from recsys_batch.training.compress.teacher_vectors import Corpus

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recsys_batch.contracts.task_config import NegativeSettings
+from recsys_batch.contracts.config.tasks import NegativeSettings
 from recsys_batch.nn.scoring.seen import SeenItems
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from recsys_batch.contracts.config.semi_supervised import ActiveLearning
 from recsys_batch.contracts.label_requests import LABEL_REQUESTS_SCHEMA
-from recsys_batch.contracts.semi_supervised_config import ActiveLearning
 from recsys_batch.training.examples.columns import ExamplesMismatchError, check_lengths
 
 Matrix = NDArray[np.float64]

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from recsys_batch.contracts.config.semi_supervised import ActiveLearning
+from recsys_batch.contracts.config.tasks import Classification, ClickRanking, TaskBlock
 from recsys_batch.contracts.datasets import SPLITS, TRAIN, VALID
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.example_schemas import ExampleTables
 from recsys_batch.contracts.model_version import ModelVersion
-from recsys_batch.contracts.semi_supervised_config import ActiveLearning
-from recsys_batch.contracts.task_config import Classification, ClickRanking, TaskBlock
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 from recsys_batch.training.examples.embedding import embed_texts

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from recsys_batch.contracts.config.training import Adversarial
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.training_config import Adversarial
 from recsys_batch.training.loop.distributed import add_over_ranks
 
 _NAMES = ("word_embeddings.weight", "tok_embeddings.weight", "embed_tokens.weight", "wte.weight", "shared.weight")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from recsys_batch.contracts.training_config import Optimizer
+from recsys_batch.contracts.config.training import Optimizer
 
 _LAYER = re.compile(r"(?:^|\.)(?:layer|layers|block|blocks|h)\.(\d+)\.")
 _EMBEDDING = re.compile(r"(?:^|\.)(?:embeddings?|embed_tokens|embed_positions|wte|wpe|shared)\.")

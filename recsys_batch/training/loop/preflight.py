@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from recsys_batch.contracts.config.training import Loop
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
-from recsys_batch.contracts.training_config import Loop
 from recsys_batch.training.loop import distributed
 from recsys_batch.training.loop.task import Task
 

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import torch
 
+from recsys_batch.contracts.config.training import Loop
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.training_config import Loop
 from recsys_batch.training.loop import distributed
 from recsys_batch.training.loop.checkpoints import Checkpoint, read_latest, remove_checkpoints, write_checkpoint
 from recsys_batch.training.loop.ema import MovingAverage

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recsys_batch.contracts.config.training import Loop
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.training_config import Loop
 from recsys_batch.training.loop.checkpoints import Checkpoint, hash_tensors
 from recsys_batch.training.loop.ema import MovingAverage
 from recsys_batch.training.loop.steps import Learner

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_batch.contracts.training_config import Loop
+from recsys_batch.contracts.config.training import Loop
 
 _POWERS = {"proportional": 1.0, "square_root": 0.5, "uniform": 0.0}
 

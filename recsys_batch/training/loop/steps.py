@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recsys_batch.contracts.config.training import Loop
 from recsys_batch.contracts.errors import CheckFailedError
-from recsys_batch.contracts.training_config import Loop
 from recsys_batch.nn.files.dtypes import DTYPES
 from recsys_batch.training.loop import distributed
 from recsys_batch.training.loop.adversarial import add_adversarial_gradients, find_word_embeddings

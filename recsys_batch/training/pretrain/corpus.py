@@ -18,7 +18,7 @@ import pyarrow.dataset as pads
 
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
 from recsys_batch.contracts.example_schemas import ExampleTables
-from recsys_batch.rules.text import clean_text
+from recsys_batch.rules.texts.clean import clean_text
 from recsys_batch.training.examples.files import ExampleFiles
 
 _ARROW_FORMATS = {".parquet": "parquet", ".arrow": "ipc", ".feather": "feather"}

@@ -6,8 +6,8 @@ from typing import Any
 import tokenizers
 import torch
 
+from recsys_batch.contracts.config.pretrain import Architecture
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.pretrain_config import Architecture
 from recsys_batch.nn.encoder.pooling import PoolingName
 from recsys_batch.nn.files.quiet_loading import quiet_transformers
 from recsys_batch.nn.learning.text_network import write_pooling

@@ -12,8 +12,8 @@ from pathlib import Path
 import tokenizers
 from torch import nn
 
+from recsys_batch.contracts.config.pretrain import Pretrain, PretrainTokenizer
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.pretrain_config import Pretrain, PretrainTokenizer
 from recsys_batch.nn.learning.language_model import LanguageModel
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.loop.run import Tracker, TrainResult, train

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from recsys_batch.contracts.config.pretrain import ShopPretrain
+from recsys_batch.contracts.config.tracking import Tracking
 from recsys_batch.contracts.identity import code_version
 from recsys_batch.contracts.model_version import ModelVersion
-from recsys_batch.contracts.pretrain_config import ShopPretrain
-from recsys_batch.contracts.tracking_config import Tracking
 from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.examples.files import ExampleFiles

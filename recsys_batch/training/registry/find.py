@@ -6,7 +6,7 @@ changes nothing in it.
 
 from pathlib import Path
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.nn.files.find import check_model_files, resolve_model

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys_batch.contracts.errors import CheckFailedError, ConfigError
-from recsys_batch.rules.paired_tests import Interval, paired_bootstrap
+from recsys_batch.rules.metrics.paired_tests import Interval, paired_bootstrap
 from recsys_batch.training.registry.versions import Champion, Registry, align
 
 log = logging.getLogger("recsys_batch.training")

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from recsys_batch.contracts.adapter_config import Adapter
+from recsys_batch.contracts.config.adapters import Adapter
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.nn.learning.text_network import TextNetwork
 

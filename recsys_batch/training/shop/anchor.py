@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
+from recsys_batch.contracts.config.tasks import Anchor
 from recsys_batch.contracts.datasets import TEST, TRAIN
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.task_config import Anchor
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.examples.embedding import embed_texts
 from recsys_batch.training.shop.base import Measured, Shared, need_examples

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys_batch.contracts.config.tasks import ClickRanking
 from recsys_batch.contracts.datasets import TEST, TRAIN, VALID
-from recsys_batch.contracts.task_config import ClickRanking
 from recsys_batch.nn.learning.heads import load_head, save_head
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.rules.label_metrics import auc
+from recsys_batch.rules.metrics.labels import auc
 from recsys_batch.training.examples.columns import Clicks
 from recsys_batch.training.shop.base import HEADS, Measured, Shared, head_folder, name_cases, need_examples, pair_up
 from recsys_batch.training.tasks.click_ranking import ClickRankingTask

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys_batch.contracts.tracking_config import Tracking
+from recsys_batch.contracts.config.tracking import Tracking
 from recsys_batch.training.loop.run import Tracker
 from recsys_batch.training.shop.job import TrainingJob
 from recsys_batch.training.tracking.open import open_tracker

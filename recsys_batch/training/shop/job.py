@@ -7,12 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys_batch.contracts.block import Block
-from recsys_batch.contracts.datasets import SPLITS
-from recsys_batch.contracts.errors import ModelFilesError
-from recsys_batch.contracts.example_schemas import ExampleTables
-from recsys_batch.contracts.models_config import Training
-from recsys_batch.contracts.task_config import (
+from recsys_batch.contracts.config.block import Block
+from recsys_batch.contracts.config.models import Training
+from recsys_batch.contracts.config.tasks import (
     Anchor,
     Classification,
     ClickRanking,
@@ -22,6 +19,9 @@ from recsys_batch.contracts.task_config import (
     Tagging,
     TaskBlock,
 )
+from recsys_batch.contracts.datasets import SPLITS
+from recsys_batch.contracts.errors import ModelFilesError
+from recsys_batch.contracts.example_schemas import ExampleTables
 from recsys_batch.nn.encoder.pooling import PoolingName
 from recsys_batch.nn.files.check import fingerprint_model
 from recsys_batch.nn.learning.text_network import TextNetwork

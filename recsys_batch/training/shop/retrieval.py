@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys_batch.contracts.config.tasks import ItemRetrieval, QueryRetrieval
 from recsys_batch.contracts.datasets import SPLITS, TEST, TRAIN, VALID
 from recsys_batch.contracts.example_schemas import ExampleTables
-from recsys_batch.contracts.task_config import ItemRetrieval, QueryRetrieval
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.nn.scoring.seen import SeenItems
 from recsys_batch.training.examples.files import ExampleFiles, QueryItems

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
+from recsys_batch.contracts.config.tasks import AugmentSettings, TaskBlock
 from recsys_batch.contracts.errors import ConfigError, SourceNotFoundError
-from recsys_batch.contracts.task_config import AugmentSettings, TaskBlock
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.augment.augmenter import Augmenter
 from recsys_batch.training.examples.embedding import embed_texts

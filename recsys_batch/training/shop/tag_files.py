@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from recsys_batch.contracts.errors import SourceColumnsError, SourceNotFoundError
-from recsys_batch.rules.span_metrics import split_tag
+from recsys_batch.rules.metrics.spans import split_tag
 from recsys_batch.training.examples.columns import TaggedTexts
 
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys_batch.contracts.config.tasks import Classification, RatingRegression, Tagging
 from recsys_batch.contracts.datasets import SPLITS, TEST, TRAIN, VALID
-from recsys_batch.contracts.task_config import Classification, RatingRegression, Tagging
 from recsys_batch.nn.learning.heads import load_head, save_head
 from recsys_batch.nn.learning.text_network import TextNetwork
-from recsys_batch.rules.label_metrics import accuracy, macro_f1, rmse
-from recsys_batch.rules.span_metrics import macro_f1 as span_macro_f1
-from recsys_batch.rules.span_metrics import micro_scores, score_spans
+from recsys_batch.rules.metrics.labels import accuracy, macro_f1, rmse
+from recsys_batch.rules.metrics.spans import macro_f1 as span_macro_f1
+from recsys_batch.rules.metrics.spans import micro_scores, score_spans
 from recsys_batch.training.examples.columns import LabeledTexts, RatedTexts, TaggedTexts
 from recsys_batch.training.shop.base import HEADS, Measured, Shared, head_folder, name_cases, need_examples, pair_up
 from recsys_batch.training.shop.tag_files import read_tags

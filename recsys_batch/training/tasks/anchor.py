@@ -6,7 +6,7 @@ the pre-trained encoder knows of nearness, which the labels at hand could not te
 
 from collections.abc import Sequence
 
-from recsys_batch.contracts.compress_config import Distillation
+from recsys_batch.contracts.config.compress import Distillation
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.training.examples.embedding import embed_texts
 from recsys_batch.training.tasks.distillation import DistillationTask, TaughtTexts

@@ -15,7 +15,7 @@ from torch.nn import functional
 from recsys_batch.nn.learning.contrastive import listwise_softmax, softmax_divergence
 from recsys_batch.nn.learning.losses import symmetric_click_divergence_sum
 from recsys_batch.nn.scoring.ranker import CandidateLists, CandidateRanker
-from recsys_batch.rules.metrics import hit_rate, ndcg
+from recsys_batch.rules.metrics.ranking import hit_rate, ndcg
 from recsys_batch.training.examples.columns import ExamplesMismatchError, check_range
 from recsys_batch.training.loop.task import TaskBatch
 

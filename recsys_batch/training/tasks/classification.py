@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recsys_batch.nn.learning.heads import ClassHead
 from recsys_batch.nn.learning.losses import balanced_class_weights, cross_entropy_sum, symmetric_divergence_sum
 from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
-from recsys_batch.rules.label_metrics import accuracy, macro_f1
+from recsys_batch.rules.metrics.labels import accuracy, macro_f1
 from recsys_batch.training.examples.columns import LabeledTexts, index_labels
 from recsys_batch.training.examples.text_sets import Augment, TextSet, evaluating
 from recsys_batch.training.loop.task import TaskBatch

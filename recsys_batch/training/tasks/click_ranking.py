@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from recsys_batch.nn.learning.heads import PairHead
 from recsys_batch.nn.learning.losses import symmetric_click_divergence_sum, weighted_click_loss_sum
 from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
-from recsys_batch.rules.label_metrics import auc
+from recsys_batch.rules.metrics.labels import auc
 from recsys_batch.training.examples.columns import Clicks
 from recsys_batch.training.examples.text_sets import EVALUATION_BATCH, TextSet, evaluating, pooled_by_length
 from recsys_batch.training.loop.task import TaskBatch

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsys_batch.contracts.compress_config import Distillation
+from recsys_batch.contracts.config.compress import Distillation
 from recsys_batch.nn.learning.contrastive import listwise_softmax, margin_mse, softmax_divergence
 from recsys_batch.nn.learning.student import main_axes
 from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork

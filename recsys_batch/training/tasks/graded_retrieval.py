@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from recsys_batch.contracts.block import Block, Share
+from recsys_batch.contracts.config.block import Block, Share
 from recsys_batch.nn.learning.contrastive import listwise_softmax
 from recsys_batch.nn.learning.text_network import TextNetwork
 from recsys_batch.nn.scoring.seen import SeenItems

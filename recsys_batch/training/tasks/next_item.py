@@ -13,7 +13,7 @@ from recsys_batch.nn.learning.contrastive import softmax_divergence
 from recsys_batch.nn.scoring.sequence_model import Histories, ItemTable, SequenceModel
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
 from recsys_batch.nn.scoring.user_models import FixedUserModel
-from recsys_batch.rules.metrics import hit_rate, ndcg
+from recsys_batch.rules.metrics.ranking import hit_rate, ndcg
 from recsys_batch.training.examples.columns import ExamplesMismatchError
 from recsys_batch.training.loop.task import TaskBatch
 

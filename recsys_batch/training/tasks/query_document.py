@@ -13,7 +13,7 @@ from recsys_batch.nn.learning.contrastive import softmax_divergence
 from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
 from recsys_batch.nn.scoring.seen import SeenItems
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
-from recsys_batch.rules.metrics import graded_ndcg
+from recsys_batch.rules.metrics.ranking import graded_ndcg
 from recsys_batch.training.examples.embedding import embed_texts
 from recsys_batch.training.examples.text_sets import embed_by_length
 from recsys_batch.training.loop.task import TaskBatch

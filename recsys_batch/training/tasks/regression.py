@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recsys_batch.nn.learning.heads import NumberHead
 from recsys_batch.nn.learning.losses import squared_error_sum
 from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
-from recsys_batch.rules.label_metrics import rmse
+from recsys_batch.rules.metrics.labels import rmse
 from recsys_batch.training.examples.columns import RatedTexts
 from recsys_batch.training.examples.text_sets import Augment, TextSet, evaluating
 from recsys_batch.training.loop.task import TaskBatch

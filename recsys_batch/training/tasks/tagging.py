@@ -13,8 +13,8 @@ from recsys_batch.nn.learning.heads import ClassHead, TagHead
 from recsys_batch.nn.learning.losses import balanced_class_weights, cross_entropy_sum, symmetric_divergence_sum
 from recsys_batch.nn.learning.text_network import TextBatch, TextNetwork
 from recsys_batch.nn.learning.word_tokens import WordTokenizer, WordTokens
-from recsys_batch.rules.span_metrics import OUTSIDE, macro_f1, micro_scores, score_spans, split_tag
-from recsys_batch.rules.tag_paths import allowed_moves, best_path
+from recsys_batch.rules.metrics.spans import OUTSIDE, macro_f1, micro_scores, score_spans, split_tag
+from recsys_batch.rules.texts.tag_paths import allowed_moves, best_path
 from recsys_batch.training.examples.columns import TaggedTexts, index_labels
 from recsys_batch.training.examples.text_sets import batches_by_length, evaluating
 from recsys_batch.training.loop.task import TaskBatch

@@ -11,9 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from recsys_batch.contracts.config.tracking import Tracking
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.tracking_config import Tracking
-from recsys_batch.rules.redact import flatten_config, redact_text
+from recsys_batch.rules.texts.redact import flatten_config, redact_text
 from recsys_batch.training.loop import distributed
 from recsys_batch.training.loop.run import Tracker
 from recsys_batch.training.tracking.base import import_package

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recsys_batch.contracts.config.tracking import MLflow, WeightsAndBiases
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.tracking_config import MLflow, WeightsAndBiases
-from recsys_batch.rules.redact import redact_text
+from recsys_batch.rules.texts.redact import redact_text
 from recsys_batch.training.tracking.base import ResumeFile, TrackingUnavailableError, import_package
 
 _NOT_IN_MLFLOW_NAMES = re.compile(r"[^\w\-. :/]")

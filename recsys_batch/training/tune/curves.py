@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys_batch.contracts.tracking_config import Tracking
+from recsys_batch.contracts.config.tracking import Tracking
 from recsys_batch.training.loop.run import Tracker
 from recsys_batch.training.shop.curves import describe_job
 from recsys_batch.training.shop.job import TrainingJob

@@ -18,9 +18,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from recsys_batch.contracts.dotted import read_path, with_values
+from recsys_batch.contracts.config.dotted import read_path, with_values
+from recsys_batch.contracts.config.tune import Parameter, Tune, Value
 from recsys_batch.contracts.errors import AnotherPublisherWonError, CheckFailedError, ConfigError
-from recsys_batch.contracts.tune_config import Parameter, Tune, Value
 from recsys_batch.training.loop import distributed
 from recsys_batch.training.loop.checkpoints import remove_checkpoints
 from recsys_batch.training.loop.sampling import derive_seed

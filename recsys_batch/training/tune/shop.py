@@ -6,11 +6,11 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from recsys_batch.contracts.dotted import with_values
+from recsys_batch.contracts.config.dotted import with_values
+from recsys_batch.contracts.config.models import Training
+from recsys_batch.contracts.config.tracking import Tracking
+from recsys_batch.contracts.config.tune import Tune
 from recsys_batch.contracts.errors import ConfigError
-from recsys_batch.contracts.models_config import Training
-from recsys_batch.contracts.tracking_config import Tracking
-from recsys_batch.contracts.tune_config import Tune
 from recsys_batch.training.shop.job import TrainingJob
 from recsys_batch.training.shop.run import run_trial
 from recsys_batch.training.tune.curves import OpenTrialCurves

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from recsys_batch.contracts.tune_config import Value
+from recsys_batch.contracts.config.tune import Value
 from recsys_batch.training.tune.search import TrialRecord, TuneResult
 
 

@@ -13,7 +13,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from recsys_batch.contracts.config import Config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.doctor_findings import Finding, failed, misset, passed, warned
 from recsys_batch.contracts.errors import EXIT_USAGE, ConfigError, RecsysBatchError
 from recsys_batch.nn.encoder.encoder import EncoderSettings

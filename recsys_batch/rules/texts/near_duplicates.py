@@ -4,7 +4,7 @@ import re
 import unicodedata
 from itertools import pairwise
 
-from recsys_batch.rules.text import stream_safe
+from recsys_batch.rules.texts.clean import stream_safe
 
 # Letters and digits of any script; the underscore is the one other character that `\w` lets through.
 _LETTER_OR_DIGIT = r"[^\W_]"

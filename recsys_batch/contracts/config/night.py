@@ -4,19 +4,19 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from recsys_batch.contracts.block import Block, Share
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES, EVENT_TYPES, Inputs
-from recsys_batch.contracts.compress_config import Compress
-from recsys_batch.contracts.datasets import DEFAULT_SPLITS, Split
-from recsys_batch.contracts.encoder_config import Encoder
+from recsys_batch.contracts.config.block import Block, Share
+from recsys_batch.contracts.config.compress import Compress
+from recsys_batch.contracts.config.encoder import Encoder
+from recsys_batch.contracts.config.maintain import Maintain
+from recsys_batch.contracts.config.models import Training
+from recsys_batch.contracts.config.prepare import Expectation, Prepare
+from recsys_batch.contracts.config.pretrain import ShopPretrain
+from recsys_batch.contracts.config.semi_supervised import ActiveLearning
+from recsys_batch.contracts.config.splits import DEFAULT_SPLITS, Split
+from recsys_batch.contracts.config.tracking import Tracking
+from recsys_batch.contracts.config.tune import Tune
 from recsys_batch.contracts.filesystem import arrow_uri
-from recsys_batch.contracts.maintain_config import Maintain
-from recsys_batch.contracts.models_config import Training
-from recsys_batch.contracts.prepare_config import Expectation, Prepare
-from recsys_batch.contracts.pretrain_config import ShopPretrain
-from recsys_batch.contracts.semi_supervised_config import ActiveLearning
-from recsys_batch.contracts.tracking_config import Tracking
-from recsys_batch.contracts.tune_config import Tune
 
 CandidateSource = Literal["content", "covisitation", "popularity"]
 

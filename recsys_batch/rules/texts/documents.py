@@ -6,7 +6,7 @@ Knows no tokenizer: `count_tokens` is an estimate that any encoder's budget can 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from recsys_batch.rules.text import clean_text
+from recsys_batch.rules.texts.clean import clean_text
 
 # Scripts that put no blank between words: their characters are counted, and cut, one by one.
 CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"

@@ -8,9 +8,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from recsys_batch.rules.documents import CJK, count_tokens, split_sentences
-from recsys_batch.rules.near_duplicates import title_key
-from recsys_batch.rules.text import clean_text
+from recsys_batch.rules.texts.clean import clean_text
+from recsys_batch.rules.texts.documents import CJK, count_tokens, split_sentences
+from recsys_batch.rules.texts.near_duplicates import title_key
 
 # Shorter sentences say little, longer ones fill the budget; in between, length is no merit.
 _MODERATE_TOKENS = (8, 32)

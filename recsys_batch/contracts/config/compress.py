@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from recsys_batch.contracts.block import Block, Share
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.block import Block, Share
+from recsys_batch.contracts.config.training import Loop, Optimizer
 
 DISTILL_LOOP = Loop(
     epochs=2,

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from recsys_batch.contracts.block import Block, Share
+from recsys_batch.contracts.config.block import Block, Share
 
 
 class Adapter(Block):

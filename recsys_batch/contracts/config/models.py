@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from recsys_batch.contracts.adapter_config import Adapter
-from recsys_batch.contracts.block import Block
-from recsys_batch.contracts.task_config import Anchor, AugmentSettings, TaskBlock
-from recsys_batch.contracts.training_config import Loop
+from recsys_batch.contracts.config.adapters import Adapter
+from recsys_batch.contracts.config.block import Block
+from recsys_batch.contracts.config.tasks import Anchor, AugmentSettings, TaskBlock
+from recsys_batch.contracts.config.training import Loop
 
 MODEL_NAME = r"^[A-Za-z_][\w-]*$"
 ANCHOR_ALONE = "training.tasks: an anchor alone learns nothing; name a task of another kind beside it"

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from recsys_batch.contracts.block import Block
+from recsys_batch.contracts.config.block import Block
 
 
 class Maintain(Block):

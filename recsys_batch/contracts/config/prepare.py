@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from recsys_batch.contracts.block import Block, EventType, Share
 from recsys_batch.contracts.columns import Inputs
+from recsys_batch.contracts.config.block import Block, EventType, Share
 
 
 def _compiles(pattern: str) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from recsys_batch.contracts.block import Block, Share
+from recsys_batch.contracts.config.block import Block, Share
 
 
 class Optimizer(Block):

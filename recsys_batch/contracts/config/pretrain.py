@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from recsys_batch.contracts.block import Block, Share
-from recsys_batch.contracts.models_config import MODEL_NAME
-from recsys_batch.contracts.training_config import Loop, Optimizer
+from recsys_batch.contracts.config.block import Block, Share
+from recsys_batch.contracts.config.models import MODEL_NAME
+from recsys_batch.contracts.config.training import Loop, Optimizer
 
 Objective = Literal["masked", "causal", "denoising", "simcse"]
 ArchitectureKind = Literal["bert", "gpt", "t5"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_batch.rules.span_metrics import split_tag
+from recsys_batch.rules.metrics.spans import split_tag
 
 
 def allowed_moves(names: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from recsys_batch.contracts.block import Block
+from recsys_batch.contracts.config.block import Block
 
 Value = bool | int | float | str | None
 
