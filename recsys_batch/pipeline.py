@@ -13,14 +13,14 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from recsys_batch.contracts.config.load import hash_config
 from recsys_batch.contracts.config.night import Config
-from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError
+from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError, StagedRowsMissingError
 from recsys_batch.contracts.run_facts import STAGE_NAMES, NightOptions
 from recsys_batch.night.context import Run
 from recsys_batch.night.encode import encode
 from recsys_batch.night.plan import RANK, Plan, Stage, identities_of, plan_one, plan_rest, plan_whole
 from recsys_batch.night.prepare import prepare
 from recsys_batch.night.prepare_events import refuse_empty_day
-from recsys_batch.night.publish import audit, publish
+from recsys_batch.night.publish import audit, publish, register
 from recsys_batch.night.rank import rank
 from recsys_batch.night.retrieve import RETRIEVE, retrieve
 from recsys_batch.report.summary import RunSummary
@@ -29,8 +29,8 @@ from recsys_batch.spark.inputs.readers import naming_broken_files
 from recsys_batch.spark.inputs.sources import read_table, version_of
 from recsys_batch.spark.lake.runs import record_stage, record_status, start_run
 from recsys_batch.spark.lake.tables import Lake
-from recsys_batch.spark.publish.release import latest_release, roll_forward
-from recsys_batch.spark.session import is_local, is_small, night_settings, warm_workers, with_settings
+from recsys_batch.spark.publish.release import give_up_claim, latest_release, roll_forward
+from recsys_batch.spark.session import is_local, is_small, local_time, night_settings, warm_workers, with_settings
 from recsys_batch.training.registry.find import find_encoder
 
 log = logging.getLogger("recsys_batch.night")
@@ -51,6 +51,7 @@ STAGES = (
         prepare,
         reads=(
             *("name", "seed", "sources", "prepare", "expectations", "item_text", "gates.max_quarantine_share"),
+            *("gates.min_items_to_recent", "gates.min_eligible_to_recent"),
             *("rerank.where", "rerank.category_level", "lists.requests"),
         ),
     ),
@@ -63,6 +64,11 @@ STAGES = (
 
 def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptions, summary: RunSummary) -> None:
     """Run the night for `ds`, filling `summary` as it goes. Raises the errors of `contracts.errors`."""
+    with with_settings(spark, local_time(config.prepare.timezone)):
+        _run_night(spark, config, ds, options, summary)
+
+
+def _run_night(spark: SparkSession, config: Config, ds: date, options: NightOptions, summary: RunSummary) -> None:
     lake = Lake.at(spark, config.lake.root)
     encoder, fingerprint = find_encoder(config)
     inputs, input_bytes, events = _resolve_inputs(spark, config, ds)
@@ -73,12 +79,11 @@ def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptio
         )
         return
     with with_settings(spark, night_settings(input_bytes)):
-        rolled = roll_forward(lake, ds)
-        if rolled:
-            log.info("finished the publication of run %s that was cut short", rolled)
+        _finish_publication(lake, ds, options)
         previous = latest_release(lake, ds)
         if previous is not None and not options.force and not options.stage:
             _already_published(config, ds, previous, inputs, summary)
+            register(lake, config, summary.tables)
             return
         versions = {"prepare": {**inputs, **_user_key_version(config)}, "encode": {"encoder": fingerprint}}
         plan = _plan(lake, ds, identities_of(STAGES, config, ds, versions), options)
@@ -96,6 +101,20 @@ def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptio
         )
         with _leaving_status(run):
             _run_stages(run, plan)
+
+
+def _finish_publication(lake: Lake, ds: date, options: NightOptions) -> None:
+    """Finish a publication that a crash cut short; under `force` give it up where its rows are gone."""
+    try:
+        rolled = roll_forward(lake, ds)
+    except StagedRowsMissingError as error:
+        if not options.force:
+            raise
+        give_up_claim(lake, ds)
+        log.warning("gave up the publication that was cut short: %s", error)
+    else:
+        if rolled:
+            log.info("finished the publication of run %s that was cut short", rolled)
 
 
 def _run_stages(run: Run, plan: Plan) -> None:

@@ -55,6 +55,12 @@ class Judged:
 
     check: Check
     retry: bool = False
+    hint: str = ""
+    """What to look at, with examples."""
+
+    def describe(self) -> str:
+        """Return the lines that an operator reads."""
+        return self.check.describe() + (f"\n    {self.hint}" if self.hint else "")
 
 
 def refuse_unmet(judged: Iterable[Judged], run_id: str) -> None:
@@ -70,7 +76,7 @@ def refuse_unmet(judged: Iterable[Judged], run_id: str) -> None:
     tables = ", ".join(dict.fromkeys(j.check.table for j in blocked))
     message = (
         f"run {run_id}: {len(blocked)} expectation(s) of {tables} not met, nothing was published, the previous release "
-        "stands:\n  " + "\n  ".join(j.check.describe() for j in (*blocked, *warned))
+        "stands:\n  " + "\n  ".join(j.describe() for j in (*blocked, *warned))
     )
     if all(j.retry for j in blocked):
         raise IncompleteInputError(f"{message}\nThe input has not arrived in full: retry when it has")

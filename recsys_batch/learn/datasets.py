@@ -41,6 +41,7 @@ from recsys_batch.spark.lake.manifests import remove_manifest, write_manifest
 from recsys_batch.spark.lake.prepared import read_prepared
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import prepared_run
+from recsys_batch.spark.session import local_time, with_settings
 
 log = logging.getLogger("recsys_batch.night")
 
@@ -72,6 +73,11 @@ def make_datasets(lake: Lake, config: Config, ds: date, names: Sequence[str] = (
     Raises PreparedTablesMissingError where the night has not prepared `ds`, ConfigError on an unknown name, and
     LeakError where a check fails; the dataset at fault then has no manifest.
     """
+    with with_settings(lake.spark, local_time(config.prepare.timezone)):
+        return _make_datasets(lake, config, ds, names)
+
+
+def _make_datasets(lake: Lake, config: Config, ds: date, names: Sequence[str]) -> list[DatasetManifest]:
     splits = choose_splits(config.datasets.splits, list(names))
     prepared = _prepare(lake, config, ds)
     manifests = []

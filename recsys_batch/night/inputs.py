@@ -14,14 +14,16 @@ from functools import cached_property
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config.night import Source
-from recsys_batch.contracts.data_profile import TableProfile
+from recsys_batch.contracts.data_profile import TableProfile, mask_id, mask_text
 from recsys_batch.contracts.gates import Check, refuse_unmet
 from recsys_batch.night.context import Run
 from recsys_batch.report.profile import profile_page
 from recsys_batch.rules.expectations import evaluate_expectations, expectations_of
 from recsys_batch.rules.pseudonyms import read_key
 from recsys_batch.spark.inputs.expectations import measure
+from recsys_batch.spark.inputs.notes import CUT, NOTES, REUSED, UNREAD, count_notes
 from recsys_batch.spark.inputs.profile import profile_table
 from recsys_batch.spark.inputs.quarantine import NOT_QUARANTINED, STATUS, USED, quarantine
 from recsys_batch.spark.lake.files import write_text
@@ -29,6 +31,13 @@ from recsys_batch.spark.publish.release import record_checks
 
 log = logging.getLogger("recsys_batch.night")
 _JUDGED = ("events", "items", "reviews")
+_HINTED = ("unread_share", "reused_id_share")
+_HINTS = {
+    UNREAD: "{column}: {rows} given value(s) cannot be read as {kind}, such as {examples}; say how the source writes "
+    "them (`read_as: {{{name}: ...}}`), or turn them in `select`",
+    CUT: "{column}: {rows} text(s) were cut, of lengths such as {examples}",
+    REUSED: "{column}: {rows} event(s) have the id of another event of their user, such as {examples}; they are kept",
+}
 
 
 @dataclass
@@ -52,7 +61,8 @@ class Intake:
         """
         run = self.run
         on_ds = F.count_if(happened_on(run.ds)) if table == "events" else F.lit(0)
-        rows = classified.groupBy(STATUS).agg(F.count("*").alias("rows"), on_ds.alias("on_ds")).collect()
+        noted = F.count_if(F.col(NOTES).isNotNull()).alias("noted")
+        rows = classified.groupBy(STATUS).agg(F.count("*").alias("rows"), on_ds.alias("on_ds"), noted).collect()
         counts = {row[STATUS]: row.rows for row in rows}
         if table == "events":
             run.summary.count("prepare", events_on_ds=sum(row.on_ds for row in rows if row[STATUS] == USED))
@@ -78,8 +88,26 @@ class Intake:
                 with never_ending_the_night(f"the data profile of {table}"):
                     profile = profile_table(classified, table, run.ds, run.config.prepare)
                     self.profiles.append(replace(profile, statuses={**profile.statuses, **(left_out or {})}))
-            self._judge(table, classified)
-        return classified.where(F.col(STATUS) == USED).drop(STATUS)
+            hints = self._tell_notes(table, classified) if any(row.noted for row in rows) else {}
+            self._judge(table, classified, hints)
+        return classified.where(F.col(STATUS) == USED).drop(STATUS, NOTES)
+
+    def _tell_notes(self, table: str, classified: DataFrame) -> dict[str, str]:
+        """Log and count what was wrong with single values, with the first of them; return a hint for each column."""
+        hints: dict[str, str] = {}
+        for found in count_notes(classified):
+            self.run.summary.count("prepare", **{f"{table}_{found.note}_{found.column}": found.rows})
+            values = mask_id if Inputs.TYPES[table][found.column] == "string" else mask_text
+            examples = ", ".join(repr(values(value)) for value in found.examples)
+            hints[found.column] = _HINTS[found.note].format(
+                column=f"{table}.{found.column}",
+                rows=f"{found.rows:,}",
+                examples=examples,
+                kind=Inputs.TYPES[table][found.column],
+                name=found.column,
+            )
+            log.warning("%s", hints[found.column])
+        return hints
 
     def close(self) -> None:
         """Record the verdicts and write the data profile of the inputs settled so far, as HTML that opens anywhere.
@@ -97,13 +125,21 @@ class Intake:
                 write_text(run.spark, target, profile_page(self.profiles, f"{run.config.name} {run.ds}", checks))
                 log.info("data profile: %s", target)
 
-    def _judge(self, table: str, classified: DataFrame) -> None:
+    def _judge(self, table: str, classified: DataFrame, hints: Mapping[str, str]) -> None:
         run, declared = self.run, self.run.config.expectations
-        expectations = expectations_of(table, getattr(declared, table), declared.defaults)
+        given = {column for source in getattr(run.config.sources, table) for column in source.select}
+        expectations = [
+            each
+            for each in expectations_of(table, getattr(declared, table), declared.defaults)
+            if each.check != "unread_share" or each.column in given
+        ]
         if not expectations:
             return
         measured = measure(classified, table, expectations, run.ds, run.config.prepare)
-        judged = evaluate_expectations(expectations, measured)
+        judged = [
+            replace(each, hint=hints.get(e.column or "event_id", "")) if e.check in _HINTED else each
+            for e, each in zip(expectations, evaluate_expectations(expectations, measured), strict=True)
+        ]
         self.note(each.check for each in judged)
         refuse_unmet(judged, run.run_id)
 

@@ -1,10 +1,14 @@
 """The catalog of the date: known items, one row each, completed, with a history, a text, and reviews to draw on."""
 
+from dataclasses import replace
+from statistics import median
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.contracts.errors import InputNotReadyError
+from recsys_batch.contracts.errors import ExpectationFailedError, InputNotReadyError
+from recsys_batch.contracts.gates import Judged, at_least, refuse_unmet
 from recsys_batch.night.context import Run
 from recsys_batch.night.inputs import Intake, paths, write
 from recsys_batch.spark.catalog.item_history import observe_items
@@ -15,6 +19,13 @@ from recsys_batch.spark.catalog.review_sentences import review_sentences
 from recsys_batch.spark.catalog.reviews import classify_reviews
 from recsys_batch.spark.inputs.sources import read_table
 from recsys_batch.spark.lake.indices import assign_indices
+from recsys_batch.spark.lake.runs import recent_counts
+
+# Nights that the catalog is held against; fewer items than the second say nothing.
+_NIGHTS_COMPARED = 7
+_FEW_ITEMS = 20
+# A catalog that keeps less than this of itself is worth a look.
+_USUAL_SHARE = 0.9
 
 
 def prepare_items(intake: Intake) -> DataFrame:
@@ -44,6 +55,7 @@ def prepare_items(intake: Intake) -> DataFrame:
     )
     items = write(run, Tables.ITEMS, finished)
     _count(run, items)
+    _check_catalog(intake, items)
     classified.unpersist()
     return items
 
@@ -70,3 +82,41 @@ def _count(run: Run, items: DataFrame) -> None:
     if row is None or row["items"] == 0:
         raise InputNotReadyError(f"sources.items: no usable row for {run.ds}; paths: {paths(run.config.sources.items)}")
     run.summary.count("prepare", **row.asDict())
+
+
+def _check_catalog(intake: Intake, items: DataFrame) -> None:
+    """Hold the catalog against those of the nights before. Raises IncompleteInputError and ExpectationFailedError."""
+    run = intake.run
+    counts, gates = run.summary.counts, run.config.gates
+    if not counts["prepare.items_eligible"]:
+        _refuse_nothing_eligible(run, items)
+    earlier = recent_counts(run.lake, run.ds, _NIGHTS_COMPARED)
+    floors = {"items": gates.min_items_to_recent, "items_eligible": gates.min_eligible_to_recent}
+    judged = []
+    for name, floor in floors.items():
+        usual = median([each.get(f"prepare.{name}", 0.0) for each in earlier]) if earlier else 0.0
+        if usual >= _FEW_ITEMS:
+            share = counts[f"prepare.{name}"] / usual
+            check = at_least("items", f"{name}_to_recent", share, floor)
+            if check.verdict == "pass" and share < _USUAL_SHARE:
+                check = replace(check, threshold=_USUAL_SHARE, verdict="warn")
+            hint = f"{counts[f'prepare.{name}']:,.0f} tonight, {usual:,.0f} in the nights before"
+            judged.append(Judged(check, retry=name == "items", hint=hint))
+    intake.note(each.check for each in judged)
+    refuse_unmet(judged, run.run_id)
+
+
+def _refuse_nothing_eligible(run: Run, items: DataFrame) -> None:
+    where = run.config.rerank.where
+    passes = F.coalesce(F.expr(where), F.lit(False)) if where else F.lit(True)
+    row = items.agg(
+        F.count("*").alias("items"),
+        F.count_if(~F.coalesce("available", F.lit(False))).alias("unavailable"),
+        F.count_if(~passes).alias("left_out"),
+    ).first()
+    assert row is not None  # a global aggregate has one row  # noqa: S101
+    raise ExpectationFailedError(
+        f"sources.items: 0 of {row['items']:,} items may be recommended: {row.unavailable:,} are not available "
+        f"(sources.items.select.available), {row.left_out:,} are kept out by rerank.where; nothing was published, the "
+        "previous release stands"
+    )

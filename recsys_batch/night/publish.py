@@ -1,16 +1,21 @@
 """Stage `publish`: the staged rows are audited against every gate, then published in one release."""
 
+from collections.abc import Iterable
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config.load import hash_config
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.gates import refuse_blocked
 from recsys_batch.contracts.identity import code_version
 from recsys_batch.night.context import Run, log
+from recsys_batch.night.inputs import never_ending_the_night
 from recsys_batch.night.rank import model_version
 from recsys_batch.night.retrieve import profiles_of
-from recsys_batch.spark.publish.gates import Expectation, check_lists
+from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.publish.gates import Expectation, check_lists, with_room
 from recsys_batch.spark.publish.release import Release, read_staged, record_checks
 from recsys_batch.spark.publish.release import publish as publish_release
 
@@ -59,10 +64,17 @@ def _release(run: Run) -> None:
             lists=tables,
         ),
     )
-    if schema := run.config.lake.catalog_schema:
-        run.lake.register((*tables, Tables.RELEASES, Tables.QUALITY_METRICS), schema)
+    register(run.lake, run.config, tables)
     run.summary.release_id = row.release_id
     run.summary.tables = dict(row.tables)
+
+
+def register(lake: Lake, config: Config, tables: Iterable[str]) -> None:
+    """Name the published tables in the catalog, where the config gives a schema; those that stand there stay."""
+    if config.lake.catalog_schema:
+        # The rows stand published by now; the next run of the date tries again.
+        with never_ending_the_night(f"the registration in {config.lake.catalog_schema}"):
+            lake.register((*tables, Tables.RELEASES, Tables.QUALITY_METRICS), config.lake.catalog_schema)
 
 
 def _expectation(run: Run, table: str, items: DataFrame) -> Expectation:
@@ -73,7 +85,7 @@ def _expectation(run: Run, table: str, items: DataFrame) -> Expectation:
         table=table,
         top_n=rules.top_n,
         min_full_share=gates.min_full_share,
-        keys=profiles.select("key"),
+        keys=with_room(profiles, items, rules.top_n),
         forbidden=_forbidden(profiles, items) if not rules.allow_repeats else None,
         min_coverage=gates.min_user_coverage,
         max_fallback_share=gates.max_fallback_share if is_user else 1.0,

@@ -8,9 +8,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from statistics import median
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config.prepare import Expectation
@@ -27,6 +28,15 @@ _USUAL = 0.9
 # Below this, one odd row is a large share.
 _FEW = 20
 
+
+# A handful of odd values is dirt; a column of which a fifth cannot be read is read in the wrong form.
+def _unread(scope: Literal["day", "window"], *columns: str) -> tuple[Expectation, ...]:
+    return tuple(
+        Expectation(check="unread_share", column=column, scope=scope, warn_above=0.01, block_above=0.2, min_rows=_FEW)
+        for column in columns
+    )
+
+
 DEFAULTS: Mapping[str, tuple[Expectation, ...]] = {
     "events": (
         # A day that came in part comes in full later. Many rows may just be a good day: they never block.
@@ -42,16 +52,34 @@ DEFAULTS: Mapping[str, tuple[Expectation, ...]] = {
         Expectation(check="repeated_share", warn_above=0.2, block_above=0.5, min_rows=_FEW),
         # Yesterday's file again: the day itself is short of rows, and this says why.
         Expectation(check="repeated_share", scope="day_before", warn_above=0.3, min_rows=_FEW),
+        Expectation(check="reused_id_share", warn_above=0.01, min_rows=_FEW),
+        # What has no time is of no day.
+        *_unread("window", "event_time", "received_at"),
+        *_unread("day", "user_id", "item_id", "quantity", "rating", "position"),
     ),
     "items": (
         Expectation(check="quarantined_share", column="missing_item_id", block_above=0.25, min_rows=_FEW),
         Expectation(check="quarantined_share", column="missing_title", block_above=0.25, min_rows=_FEW),
+        *_unread("day", "item_id", "price", "available", "updated_at"),
     ),
-    "reviews": (),
+    "reviews": _unread("day", "item_id", "rating", "review_time"),
 }
 """What every input is held to, unless `expectations.defaults` is off."""
 
-CountOf = Literal["rows", "repeated", "quarantined", "due", "null", "given", "distinct", "out_of_range", "unmatched"]
+CountOf = Literal[
+    "rows",
+    "repeated",
+    "quarantined",
+    "due",
+    "null",
+    "given",
+    "distinct",
+    "out_of_range",
+    "unmatched",
+    "unread",
+    "tried",
+    "reused",
+]
 
 
 @dataclass(frozen=True)
@@ -59,7 +87,8 @@ class Count:
     """A number of rows that the pass over a table counts for each day.
 
     `due`: rows that should have a value in `column`; `null`: those of them that have none; `given`: rows with a value;
-    `distinct`: different values; `quarantined`: not used, for the reason `column` where one is named.
+    `distinct`: different values; `quarantined`: not used, for the reason `column` where one is named; `unread`: a value
+    was given and came to nothing; `tried`: these and those given; `reused`: events whose event_id others have too.
     """
 
     of: CountOf
@@ -83,7 +112,9 @@ class Measured:
     undated: Mapping[Count, int]
     """Counts of the rows that no day can be told of; all rows of a table without days."""
     newest: Mapping[str, datetime]
-    """Time column -> its newest value in UTC."""
+    """Time column -> its newest value in UTC, among the used rows."""
+    timezone: str = "UTC"
+    """Where the business day ends."""
 
     def rows_of(self, day: date) -> int:
         """Return the number of rows of a day."""
@@ -144,17 +175,19 @@ def evaluate_expectations(expectations: Iterable[Expectation], measured: Measure
 
 def _ratio(e: Expectation) -> tuple[Count, Count]:
     """Return the counts that a check divides, part first; `rows` and comparisons divide in their own way."""
-    if e.check in ("rows", "rows_to_weekday_median"):
-        return REPEATED, ROWS
-    if e.check in ("null_share", "null_share_rise"):
-        return Count("null", e.column), Count("due", e.column)
-    if e.check == "out_of_range_share":
-        return Count("out_of_range", e.column, e.min, e.max), Count("given", e.column)
-    if e.check == "repeated_share":
-        return (Count("distinct", e.column), Count("given", e.column)) if e.column else (REPEATED, ROWS)
-    if e.check == "unmatched_share":
-        return Count("unmatched"), Count("given", "item_id")
-    return Count("quarantined", e.column), ROWS
+    ratios = {
+        "rows": (REPEATED, ROWS),
+        "rows_to_weekday_median": (REPEATED, ROWS),
+        "null_share": (Count("null", e.column), Count("due", e.column)),
+        "null_share_rise": (Count("null", e.column), Count("due", e.column)),
+        "out_of_range_share": (Count("out_of_range", e.column, e.min, e.max), Count("given", e.column)),
+        "repeated_share": (Count("distinct", e.column), Count("given", e.column)) if e.column else (REPEATED, ROWS),
+        "unread_share": (Count("unread", e.column), Count("tried", e.column)),
+        "reused_id_share": (Count("reused"), Count("given", "event_id")),
+        "unmatched_share": (Count("unmatched"), Count("given", "item_id")),
+        "quarantined_share": (Count("quarantined", e.column), ROWS),
+    }
+    return ratios[e.check]
 
 
 def _value(e: Expectation, m: Measured) -> float | _TooFew:
@@ -162,7 +195,7 @@ def _value(e: Expectation, m: Measured) -> float | _TooFew:
         return float(m.counts_in(e.scope).get(ROWS, 0))
     if e.check == "hours_since_newest":
         newest = m.newest.get(e.column)
-        end = datetime.combine(m.ds + timedelta(days=1), time(), UTC)
+        end = datetime.combine(m.ds + timedelta(days=1), time(), ZoneInfo(m.timezone))
         return _TooFew(0, 1) if newest is None else (end - newest).total_seconds() / 3600
     if e.check == "rows_to_weekday_median":
         return _to_weekday_median(e, m)

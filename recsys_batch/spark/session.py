@@ -25,6 +25,8 @@ _REQUIRED_SETTINGS = {
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     # One item that gives an attribute twice ends no night.
     "spark.sql.mapKeyDedupPolicy": "LAST_WIN",
+    # Times as pandas writes them; `inputs.readers` makes times of the numbers.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
 }
 
 # Bytes of input files. Below the first, compiling a plan takes longer than interpreting it (a shop of 0.5 MB gains a
@@ -70,6 +72,11 @@ def with_settings(spark: SparkSession, values: Mapping[str, str]) -> Iterator[No
                 spark.conf.unset(key)
             else:
                 spark.conf.set(key, old)
+
+
+def local_time(timezone: str) -> dict[str, str]:
+    """Return the settings under which days begin and end in the time zone; times are instants whatever it is."""
+    return {"spark.sql.session.timeZone": timezone}
 
 
 def night_settings(input_bytes: int) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from recsys_batch.contracts.columns import Inputs
+from recsys_batch.spark.inputs.notes import NOTES, NOTES_TYPE
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -28,7 +29,9 @@ def raw(frame) -> Callable[[str, Rows], Any]:
     """Make rows of an input table as `sources.read_table` gives them, `_kept` true where a row does not say."""
 
     def make(table: str, rows: Rows):
-        return frame(Inputs.TYPES[table] | {"_kept": "boolean"}, [{"_kept": True} | dict(row) for row in rows])
+        return frame(
+            Inputs.TYPES[table] | {"_kept": "boolean", NOTES: NOTES_TYPE}, [{"_kept": True} | dict(row) for row in rows]
+        )
 
     return make
 

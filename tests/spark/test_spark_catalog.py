@@ -87,7 +87,7 @@ def test_items_are_classified_and_cleaned(raw):
     assert (first.description, first.category, first.brand) == ("x & y", "Food > Tea", None)
     last = next(row for row in found if row.item_id == "A3")
     assert (last.attributes, last.available) == ({"leaf": "green"}, False)
-    assert classified.columns == [*Inputs.TYPES["items"], "filled", "status"]
+    assert classified.columns == [*Inputs.TYPES["items"], "_notes", "filled", "status"]
 
 
 def test_a_missing_title_stays_missing_where_the_config_names_no_source(raw):

@@ -7,6 +7,7 @@ from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config.prepare import Accounts, Prepare
 from recsys_batch.spark.events.classify import classify_events, cut_sessions
 from recsys_batch.spark.events.rows import normalize_events
+from recsys_batch.spark.inputs.notes import NOTES
 
 DS = date(2026, 6, 30)
 # The window of 10 days: 2026-06-21 00:00:00 up to and without 2026-07-01 00:00:00.
@@ -88,7 +89,7 @@ CASES = {
         ["duplicate", "used"],
         [{"received_at": "2026-06-30 11:00:00"}, {"received_at": "2026-06-30 12:00:00"}],
     ),
-    # Duplicates: without an event_id where all columns are equal, with one whatever the rest says.
+    # Duplicates: where all columns but the time of receipt are equal. A reused event_id makes none.
     "twins": (["duplicate", "duplicate", "used"], [{}, {}, {}]),
     "twins-once-canonical": (["duplicate", "used"], [{"user_id": "u1 "}, {"user_id": "U1"}]),
     "twins-of-an-unknown-item": (["duplicate", "unknown_item"], [{"item_id": "Z"}, {"item_id": "Z"}]),
@@ -102,7 +103,17 @@ CASES = {
         [{"quantity": 1.0, "rating": None}, {"quantity": None, "rating": 1.0}],
     ),
     "other-quantity": (["used", "used"], [{"quantity": 1.0}, {"quantity": 2.0}]),
-    "same-event-id": (["duplicate", "used"], [{"event_id": "e1"}, {"event_id": "e1", "item_id": "B", "position": 3}]),
+    "same-event-id": (["used", "used"], [{"event_id": "e1"}, {"event_id": "e1", "item_id": "B", "position": 3}]),
+    "same-event-id-sent-again": (
+        ["duplicate", "used", "used"],
+        [
+            {"event_id": "e5", "received_at": "2026-06-30 11:00:00"},
+            {"event_id": "e5", "received_at": "2026-06-30 12:00:00"},
+            {"event_id": "e5", "event_time": "2026-06-29 10:00:00"},
+        ],
+    ),
+    "nobody": (["placeholder_user_id"] * 3, [{"user_id": "NaN"}, {"user_id": " undefined "}, {"user_id": "(not set)"}]),
+    "somebody-called-null": (["used"], [{"user_id": "nullmann"}]),
     "different-event-ids": (["used", "used"], [{"event_id": "e2"}, {"event_id": "e3"}]),
     # A faulty row is no duplicate and makes none.
     "good-beside-faulty": (
@@ -159,7 +170,7 @@ def test_no_row_is_lost_and_used_rows_are_canonical(classified, statuses):
     assert len(expected) == sum(len(changes) for _, changes in CASES.values())
     assert classified.left_out == {s: expected.count(s) for s in ("outside_window", "filtered")}
     assert len(statuses) == len(expected) - sum(classified.left_out.values())
-    assert set(statuses[0].__fields__) == {*Inputs.TYPES["events"], "event_key", "item_index", "status"}
+    assert set(statuses[0].__fields__) == {*Inputs.TYPES["events"], "event_key", "item_index", "status", NOTES}
     by_label = {row.domain: row for row in statuses if row.status == "used"}
     row = by_label["canonical"]
     assert (row.user_id, row.item_id, row.event_type, row.item_index) == ("U1", "A", "view", 0)
@@ -172,9 +183,7 @@ def test_the_same_copy_is_used_however_the_rows_are_spread(raw, items):
         BASE
         | {
             "event_id": f"e{n}",
-            "session_id": f"s{copy}",
-            "position": copy * 7 % 5,
-            "quantity": None if copy == 2 else 1.0,
+            "received_at": None if copy == 2 else f"2026-06-30 1{copy * 7 % 5}:00:00",
         }
         for n in range(8)
         for copy in range(5)
@@ -182,10 +191,19 @@ def test_the_same_copy_is_used_however_the_rows_are_spread(raw, items):
     used = []
     for rows, partitions in ((copies, 1), (copies, 7), (copies[::-1], 3)):
         made = classify(raw, items, rows, partitions=partitions).rows.where("status = 'used'").collect()
-        used.append({(row.event_id, row.session_id, row.position) for row in made})
+        used.append({(row.event_id, row.received_at) for row in made})
         assert {event_id for event_id, *_ in used[-1]} == {f"e{n}" for n in range(8)}
         assert len(used[-1]) == 8
     assert used[0] == used[1] == used[2]
+
+
+def test_a_reused_event_id_is_noted_on_all_but_one_of_the_rows_that_differ(raw, items):
+    reused = [BASE | {"event_id": "1", "event_time": f"2026-06-{day} 10:00:00"} for day in (28, 29, 30)]
+    rows = [*reused, BASE | {"event_id": "2"}, BASE | {"event_id": "2", "received_at": "2026-06-30 12:00:00"}]
+    found = classify(raw, items, rows).rows.collect()
+    assert sorted(row.status for row in found) == ["duplicate", "used", "used", "used", "used"]
+    notes = [[tuple(note) for note in row[NOTES] or ()] for row in found]
+    assert sorted(notes) == [[], [], [], [("reused", "event_id", "1")], [("reused", "event_id", "1")]]
 
 
 def test_a_pause_begins_a_session_and_given_ids_stay(frame):

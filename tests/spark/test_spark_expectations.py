@@ -8,11 +8,12 @@ from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config.prepare import Expectation, Prepare
 from recsys_batch.rules.expectations import REPEATED, ROWS, Count, counts_needed, evaluate_expectations, expectations_of
 from recsys_batch.spark.inputs.expectations import measure
+from recsys_batch.spark.inputs.notes import NOTES, NOTES_TYPE
 from recsys_batch.spark.inputs.profile import profile_table
 
 DS = date(2026, 6, 30)
 PREPARE = Prepare(lookback_days=60)
-CLASSIFIED = Inputs.TYPES["events"] | {"item_index": "int", "status": "string"}
+CLASSIFIED = Inputs.TYPES["events"] | {"item_index": "int", "status": "string", NOTES: NOTES_TYPE}
 TODAY = "2026-06-30 10:00:00"
 
 
@@ -39,7 +40,7 @@ def count_jobs(spark):
 
 def test_one_pass_counts_every_day_and_leaves_out_what_is_outside(frame, count_jobs) -> None:
     rows = [
-        *events(6, event_time=TODAY),
+        *events(6, event_time=TODAY, received_at=at(30, "11:00:00")),
         *events(4, "missing_user_id", event_time=at(30, "23:59:59.999999"), user_id=None),
         *events(3, "duplicate", event_time=at(29)),
         *events(3, event_time=at(29)),
@@ -88,8 +89,9 @@ def test_one_pass_counts_every_day_and_leaves_out_what_is_outside(frame, count_j
     assert (today[Count("out_of_range", "rating", 1.0, 5.0)], today[Count("given", "rating")]) == (3, 3)
     assert (today[Count("quarantined")], today[Count("quarantined", "non_product")]) == (4 + 1 + 1 + 2, 1)
     assert today[Count("distinct", "item_id")] == 3  # i, x, POST
-    assert m.newest["event_time"] == datetime(2026, 6, 30, 23, 59, 59, 999999, UTC)
-    assert m.newest["received_at"] == datetime(2026, 7, 1, tzinfo=UTC)
+    # Of used rows: those with a wrong clock, or of nobody, say nothing of how fresh the log is.
+    assert m.newest["event_time"] == datetime(2026, 6, 30, 10, tzinfo=UTC)
+    assert m.newest["received_at"] == datetime(2026, 6, 30, 11, tzinfo=UTC)
     assert set(today) == counts_needed(declared)
 
 
@@ -110,7 +112,7 @@ def test_yesterdays_file_again_is_a_short_day_with_its_cause(frame) -> None:
 
 
 def test_items_have_no_days(frame) -> None:
-    types = Inputs.TYPES["items"] | {"status": "string"}
+    types = Inputs.TYPES["items"] | {"status": "string", NOTES: NOTES_TYPE}
     rows = [
         {"item_id": "1", "price": -1.0, "updated_at": TODAY, "status": "used"},
         {"item_id": "1", "price": 2.0, "status": "used"},
@@ -179,7 +181,7 @@ def test_the_profile_of_events_counts_masks_and_is_always_the_same(frame) -> Non
 
 
 def test_the_profile_of_items_bins_prices_and_that_of_no_rows_is_empty(frame) -> None:
-    types = Inputs.TYPES["items"] | {"status": "string"}
+    types = Inputs.TYPES["items"] | {"status": "string", NOTES: NOTES_TYPE}
     prices = [1.0, 1.5, 1.6, 10.0, 0.0, -1.0, None]
     rows = [{"item_id": str(n), "title": "ab" * n, "price": price, "status": "used"} for n, price in enumerate(prices)]
     rows[0] |= {"attributes": {"a": "1", "b": "2"}, "available": True}

@@ -15,6 +15,7 @@ from recsys_batch.spark.publish import release as publishing
 from recsys_batch.spark.publish.release import (
     Release,
     _claim,
+    give_up_claim,
     latest_release,
     publish,
     read_release,
@@ -151,7 +152,7 @@ def test_a_publication_cut_short_after_its_claim_is_rolled_forward_once(lake):
     assert roll_forward(lake, OTHER) is None
     assert roll_forward(lake, DS) == "B"
     found = latest_release(lake, DS)
-    assert (found.release_id, found.replaces, found.row_counts) == ("B", "A", {USERS: 1})
+    assert (found.release_id, found.replaces, found.row_counts) == ("B", "A", {USERS: 1, SIMILAR: 0})
     assert [Check(**gate.asDict()) for gate in found.gates] == list(GATES)
     assert shown(lake, version=found.tables[USERS]) == ({"B"}, "R")
     after = versions(lake, USERS, Tables.RELEASES)
@@ -263,3 +264,49 @@ def test_a_release_is_read_as_it_stands_or_at_its_version(lake):
     new = publish(lake, release("B", replaces="A"))
     for each, items in ((old, "PQ"), (new, "R")):
         assert "".join(row.item_id for row in read_release(lake, each, USERS).orderBy("rank").collect()) == items
+
+
+def test_a_release_that_makes_a_list_no_more_takes_the_old_one_out(lake):
+    old = latest_release(lake, DS)
+    new = publish(lake, release("B", replaces="A"))
+    assert shown(lake, SIMILAR) == (set(), "")
+    assert new.row_counts == {USERS: 1, SIMILAR: 0}
+    assert new.tables == versions(lake, USERS, SIMILAR)
+    # What the older release published can still be read.
+    assert shown(lake, SIMILAR, version=old.tables[SIMILAR]) == ({"A"}, "PQ")
+    # Of other dates nothing is touched, and an empty table is not emptied again.
+    assert SIMILAR not in publish(lake, release("D", ds=OTHER)).tables
+    assert SIMILAR not in publish(lake, release("C", replaces="B")).tables
+
+
+def test_which_release_stands_is_no_matter_of_clocks(lake):
+    publish(lake, release("B", replaces="A"))
+    # The driver that published A was a day ahead.
+    path = lake.path(Tables.RELEASES)
+    lake.spark.sql(
+        f"UPDATE delta.`{path}` SET published_at = published_at + INTERVAL 1 DAY WHERE release_id = 'A'"
+    ).collect()
+    assert latest_release(lake, DS).release_id == "B"
+    publish(lake, release("C", replaces="B"))
+    assert latest_release(lake, DS).release_id == "C"
+
+
+def test_a_claim_whose_rows_are_gone_can_be_given_up(lake):
+    _claim(lake, release("B", replaces="A"))
+    remove_staged(lake, "B")
+    give_up_claim(lake, DS)
+    assert roll_forward(lake, DS) is None
+    assert latest_release(lake, DS).release_id == "A"
+    assert shown(lake) == ({"A"}, "PQ")
+    publish(lake, release("C", replaces="A"))
+    assert shown(lake) == ({"C"}, "S")
+    # Nothing stands open now: nothing is given up.
+    give_up_claim(lake, DS)
+    assert latest_release(lake, DS).release_id == "C"
+
+
+def test_a_first_claim_that_is_given_up_leaves_the_date_as_it_was(lake):
+    _claim(lake, release("D", ds=OTHER))
+    give_up_claim(lake, OTHER)
+    assert latest_release(lake, OTHER) is None
+    assert publish(lake, release("D", ds=OTHER)).release_id == "D"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from recsys_batch.spark.publish.gates import Expectation, check_lists
+from recsys_batch.spark.publish.gates import Expectation, check_lists, with_room
 
 REASON = "struct<kind: string, anchor: string, text: string>"
 COLUMNS = {"rank": "int", "score": "float", "sources": "array<string>", "reason": REASON}
@@ -31,7 +31,11 @@ def change(place, **changes):
 def shop(frame):
     rows = [{"item_id": item, "eligible": item != "X"} for item in "ABCDEX"]
     items = frame({"item_id": "string", "eligible": "boolean"}, rows).coalesce(1).cache()
-    keys = frame({"key": "string"}, [{"key": "u1"}, {"key": "u2"}]).coalesce(1).cache()
+    keys = (
+        frame({"key": "string", "room": "int"}, [{"key": "u1", "room": TOP_N}, {"key": "u2", "room": TOP_N}])
+        .coalesce(1)
+        .cache()
+    )
     forbidden = frame({"key": "string", "item": "string"}, [{"key": "u2", "item": "C"}]).coalesce(1).cache()
     return items, keys, forbidden
 
@@ -71,6 +75,7 @@ def test_a_sound_table_passes_every_check(frame, shop):
         "lists": (2, "pass"),
         "full_list_share": (1, "pass"),
         "key_coverage": (1, "pass"),
+        "keys_without_candidates": (0, "pass"),
         "lists_with_gaps_in_rank": (0, "pass"),
         "lists_longer_than_n": (0, "pass"),
         "lists_with_duplicate_items": (0, "pass"),
@@ -115,3 +120,28 @@ def test_similar_items_are_held_to_the_same(frame, shop):
     rows = change(0, item="X")(change(2, rank=7)(sound()))[:3]
     found = {c.check: c.value for c in check(frame, shop, rows, "similar_items") if c.verdict == "block"}
     assert found == {"items_not_eligible": 1, "lists_with_gaps_in_rank": 1, "key_coverage": 0.5}
+
+
+def test_who_has_seen_everything_needs_no_list_and_keeps_back_no_others(frame, shop):
+    profiles = frame(
+        {"key": "string", "seen": "array<int>"},
+        [
+            {"key": "u1", "seen": []},
+            {"key": "u2", "seen": [2]},
+            {"key": "most", "seen": [0, 1, 2, 9]},
+            {"key": "all", "seen": [0, 1, 2, 3, 4, 5]},
+        ],
+    )
+    indexed = frame(
+        {"item_index": "int", "item_id": "string", "eligible": "boolean"},
+        [{"item_index": n, "item_id": item, "eligible": item != "X"} for n, item in enumerate("ABCDEX")],
+    )
+    room = with_room(profiles, indexed, TOP_N)
+    assert {row.key: row.room for row in room.collect()} == {"u1": 3, "u2": 3, "most": 2, "all": 0}
+    rows = [*sound(), entry("most", 1, "D"), entry("most", 2, "E")]
+    checks = {c.check: c for c in check(frame, shop, rows, keys=room)}
+    assert (checks["key_coverage"].value, checks["key_coverage"].verdict) == (1, "pass")
+    assert (checks["full_list_share"].value, checks["keys_without_candidates"].value) == (1, 1)
+    # Whoever has something left must have a list.
+    short = {c.check: c for c in check(frame, shop, sound(), keys=room)}
+    assert (short["key_coverage"].value, short["key_coverage"].verdict) == (pytest.approx(2 / 3), "block")

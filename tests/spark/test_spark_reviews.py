@@ -34,7 +34,7 @@ def test_reviews_are_classified(raw, frame):
         {"item_id": "A", "text": "Fine", "rating": 4.0},
     ]
     classified = classify_reviews(raw("reviews", rows).repartition(5), items, Prepare(id_case="upper"), DS)
-    assert classified.columns == ["item_id", "user_id", "rating", "text", "review_time", "status"]
+    assert classified.columns == ["item_id", "user_id", "rating", "text", "review_time", "status", "_notes"]
     assert sorted(
         ((r.item_id, r.user_id, r.text, r.rating, r.status) for r in classified.collect()), key=str
     ) == sorted(

@@ -1,11 +1,12 @@
 """The configuration: one frozen model per block, a line of doc per key. Unknown keys and wrong types are errors."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES, EVENT_TYPES, Inputs
-from recsys_batch.contracts.config.block import Block, Share
+from recsys_batch.contracts.config.block import Block, Share, Zone
 from recsys_batch.contracts.config.compress import Compress
 from recsys_batch.contracts.config.encoder import Encoder
 from recsys_batch.contracts.config.maintain import Maintain
@@ -19,6 +20,9 @@ from recsys_batch.contracts.config.tune import Tune
 from recsys_batch.contracts.filesystem import arrow_uri
 
 CandidateSource = Literal["content", "covisitation", "popularity"]
+EXPLODE = re.compile(r"\s*(?P<array>.+?)\s+AS\s+(?P<name>[A-Za-z_]\w*)\s*", re.IGNORECASE)
+NUMBER_FORMS = ("decimal_point", "decimal_comma")
+EPOCH_FORMS = ("epoch_seconds", "epoch_milliseconds", "epoch_microseconds", "epoch_nanoseconds")
 
 
 class Reader(Block):
@@ -52,8 +56,42 @@ class Source(Reader):
     """Files to join with, in this order."""
     where: str = ""
     """SQL predicate on the raw columns; the rows it removes are counted as `filtered`."""
+    explode: str = ""
+    """`COLUMN AS NAME`: a row for each element of an array (the items of a GA4 event, the lines of an order), which the
+    expressions call NAME; a row whose array is empty stays one row, without. An `event_id` gets the element's place
+    behind it (`4711#0`)."""
     select: dict[str, str]
     """Column of the input table -> SQL expression over the raw columns."""
+    read_as: dict[str, str] = {}
+    """Column of the input table -> how the source writes it, where that is not Spark's own way: `decimal_comma`
+    (`1.234,50 €`) or `decimal_point` (`EUR 1,234.50`); `epoch_seconds`, `epoch_milliseconds`, `epoch_microseconds`,
+    `epoch_nanoseconds`, or a pattern such as `dd.MM.yyyy HH:mm`."""
+    timezone: Zone = ""
+    """Time zone of times that name none, such as `Europe/Berlin`; the shop's (`prepare.timezone`) where empty."""
+
+    @field_validator("explode")
+    @classmethod
+    def _is_as(cls, explode: str) -> str:
+        if explode and not EXPLODE.fullmatch(explode):
+            raise ValueError(f"explode: {explode!r} is not of the form `COLUMN AS NAME`, such as `items AS item`")
+        return explode
+
+    @model_validator(mode="after")
+    def _forms_fit(self) -> "Source":
+        types = {column: kind for table in Inputs.TYPES.values() for column, kind in table.items()}
+        for column, form in self.read_as.items():
+            if column not in self.select:
+                raise ValueError(f"read_as names {column!r}, which `select` does not give")
+            is_number, is_time = types.get(column) in ("double", "int"), types.get(column) == "timestamp"
+            if (form in NUMBER_FORMS and not is_number) or (form in EPOCH_FORMS and not is_time):
+                raise ValueError(f"read_as.{column}: {form} does not fit a {types.get(column)}")
+            if form not in (*NUMBER_FORMS, *EPOCH_FORMS) and not (is_time and re.search("[yu].*[ML]|[ML].*[yu]", form)):
+                known = ", ".join(NUMBER_FORMS if is_number else EPOCH_FORMS)
+                raise ValueError(
+                    f"read_as.{column}: {form!r} is unknown; known: {known}"
+                    + (", or a pattern such as dd.MM.yyyy HH:mm" if is_time else "")
+                )
+        return self
 
 
 class Sources(Block):
@@ -225,11 +263,18 @@ class Gates(Block):
     """Thresholds of the checks on staged rows; the other gates tolerate nothing."""
 
     min_full_share: Share = 0.995
-    """Share of the keys with exactly `rerank.top_n` items."""
+    """Share of the lists with `rerank.top_n` items, or with all that are left where fewer may be recommended to the
+    key."""
     max_quarantine_share: Share = 0.5
     """Share of the event rows within the window that may be quarantined."""
+    min_items_to_recent: Share = 0.7
+    """Items of the catalog, against the median of the (up to seven) published nights before: below it the catalog has
+    not arrived in full (exit 10)."""
+    min_eligible_to_recent: Share = 0.5
+    """The same for items that may be recommended (exit 20)."""
     min_user_coverage: Share = 1.0
-    """Share of the known users that must have a list."""
+    """Share of the keys that must have a list; those for whom nothing is left, such as a user who has bought
+    everything, are counted apart."""
     max_fallback_share: Share = 0.5
     """Share of the user lists that may hold nothing but popular items; above it: a warning."""
 

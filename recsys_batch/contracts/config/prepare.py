@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.config.block import Block, EventType, Share
+from recsys_batch.contracts.config.block import Block, EventType, Share, Zone
 
 
 def _compiles(pattern: str) -> str:
@@ -67,6 +67,9 @@ class Missing(Block):
 class Prepare(Block):
     """How raw rows become interactions, a catalog and user histories."""
 
+    timezone: Zone = "UTC"
+    """The shop's time zone, such as `Europe/Berlin`: where a business day begins and ends, and what times without a
+    zone mean."""
     lookback_days: int = Field(365, ge=1)
     """Events older than this many days before the day after `ds` are outside the window."""
     min_events_on_ds: int = Field(1, ge=0)
@@ -77,6 +80,12 @@ class Prepare(Block):
     """Whether a page that shows the inputs is written to `profiles/<ds>.html` below the lake."""
     id_case: Literal["keep", "upper", "lower"] = "keep"
     """Case policy of user and item ids, after trimming and NFKC."""
+    placeholder_user_ids: list[str] = [
+        *("nan", "null", "none", "nil", "undefined", "(not set)", "(none)", "(null)", "n/a", "#n/a", r"\n", "-", "--"),
+        *("unknown", "anonymous", "guest", "[object object]"),
+    ]
+    """What stands for nobody in a user id, whatever its case: such events are quarantined as `placeholder_user_id`,
+    reviews lose the id."""
     pseudonymize_with: str = Field("", pattern=r"^([A-Za-z_]\w*)?$")
     """Name of an environment variable with a secret key: user ids become keyed hashes (HMAC-SHA-256) before anything
     is written; empty: they stay as they are."""
@@ -122,6 +131,9 @@ class Prepare(Block):
     """An event received so long after it happened is used, and counted as late."""
 
 
+_NEED_COLUMN = ("null_share", "null_share_rise", "out_of_range_share", "hours_since_newest", "unread_share")
+
+
 class Expectation(Block):
     """One declared check of an input table; the verdict is the worst threshold that the value breaks.
 
@@ -139,13 +151,17 @@ class Expectation(Block):
         "repeated_share",
         "unmatched_share",
         "quarantined_share",
+        "unread_share",
+        "reused_id_share",
     ]
     """`rows`; `rows_to_weekday_median`: rows of `ds`, repeats left out, divided by the median of the same weekday of
     the eight weeks before; `hours_since_newest`: from the newest time in `column` to the end of `ds`; `null_share` of
     `column`, among the events that should have it; `null_share_rise`: by how much that exceeds what 90% of the 28 days
     before stayed within; `out_of_range_share`: outside `min` to `max`, among those given; `repeated_share`: rows that
     are copies of another, or, with `column` (a key), whose value another row of the scope has; `unmatched_share`: item
-    ids not in the catalog, among those given; `quarantined_share`, for the reason `column` where one is given."""
+    ids not in the catalog, among those given; `quarantined_share`, for the reason `column` where one is given;
+    `unread_share`: values of `column` that were given and could not be read as its type; `reused_id_share`: events
+    whose event_id stands on other events of the user too."""
     column: str = ""
     scope: Literal["day", "day_before", "window"] = "day"
     """`day`: rows of `ds`; `day_before`: of the newest day before it that has rows; `window`: all rows within
@@ -174,9 +190,9 @@ class Expectation(Block):
 
     def _column_fault(self, table: str) -> str:
         if not self.column:
-            needs = self.check in ("null_share", "null_share_rise", "out_of_range_share", "hours_since_newest")
+            needs = self.check in _NEED_COLUMN
             return f"column: {self.check} needs one" if needs else ""
-        if self.check in ("rows", "rows_to_weekday_median"):
+        if self.check in ("rows", "rows_to_weekday_median", "reused_id_share"):
             return f"column: {self.check} takes none (got {self.column!r})"
         if self.check == "unmatched_share" and self.column != "item_id":
             return f"column: unmatched_share is about item_id (got {self.column!r})"
@@ -201,6 +217,8 @@ class Expectation(Block):
                 return f"check: {self.check} compares days, and only events have days"
             if self.scope != "day":
                 return f"scope: {self.check} is about the day (got {self.scope!r})"
+        if self.check == "reused_id_share" and table != "events":
+            return "check: reused_id_share is about events"
         if self.check == "unmatched_share" and table == "items":
             return "check: unmatched_share is about events and reviews; items are the catalog"
         if self.check == "repeated_share" and self.column and table == "events" and self.scope != "day":

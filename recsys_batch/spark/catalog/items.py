@@ -15,6 +15,7 @@ from recsys_batch.rules.texts.documents import build_document
 from recsys_batch.spark.catalog.attributes import TITLE_NAMES, attribute
 from recsys_batch.spark.catalog.missing import FILLED, FILLED_DDL
 from recsys_batch.spark.inputs.normalize import canonical_id, cleaned
+from recsys_batch.spark.inputs.notes import NOTES
 from recsys_batch.spark.inputs.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS, USED
 from recsys_batch.spark.inputs.sources import KEPT
 
@@ -39,6 +40,7 @@ def classify_items(items: DataFrame, prepare: Prepare, ds: date) -> DataFrame:
             for c in Inputs.TYPES["items"]
         ),
         KEPT,
+        NOTES,
         cleaned(attribute(TITLE_NAMES)).alias("_attributes"),
     )
     titled = _fill_titles(canonical, prepare)

@@ -6,6 +6,7 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.rules.texts.clean import IdCase
 from recsys_batch.spark.inputs.normalize import canonical_id, canonical_list, normalized_query
+from recsys_batch.spark.inputs.notes import NOTES
 from recsys_batch.spark.inputs.quarantine import FILTERED, STATUS, USED
 from recsys_batch.spark.inputs.sources import KEPT
 
@@ -18,6 +19,7 @@ def classify_requests(requests: DataFrame, case: IdCase) -> DataFrame:
         canonical_list("item_ids", case),
         normalized_query("query").alias("query"),
         KEPT,
+        NOTES,
     )
     empty = (F.coalesce(F.size("item_ids"), F.lit(0)) <= 0) & F.col("query").isNull()
     fault = (
@@ -30,5 +32,5 @@ def classify_requests(requests: DataFrame, case: IdCase) -> DataFrame:
         canonical.withColumn(STATUS, fault)
         .withColumn("_copy", F.row_number().over(copies))
         .withColumn(STATUS, F.coalesce(STATUS, F.when(F.col("_copy") > 1, "duplicate").otherwise(USED)))
-        .select(*columns, STATUS)
+        .select(*columns, STATUS, NOTES)
     )

@@ -7,7 +7,8 @@ from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config.prepare import Prepare
-from recsys_batch.spark.inputs.normalize import canonical_id, canonical_user, cleaned
+from recsys_batch.spark.inputs.normalize import canonical_id, canonical_user, cleaned, is_placeholder
+from recsys_batch.spark.inputs.notes import NOTES
 from recsys_batch.spark.inputs.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS, USED
 from recsys_batch.spark.inputs.sources import KEPT
 
@@ -22,13 +23,15 @@ def classify_reviews(
     is what `pseudonyms.read_key` gave, where `prepare.pseudonymize_with` asks for pseudonyms.
     """
     columns = list(Inputs.TYPES["reviews"])
+    nobody = is_placeholder(canonical_id("user_id", prepare.id_case), prepare.placeholder_user_ids)
     canonical = reviews.select(
         canonical_id("item_id", prepare.id_case).alias("item_id"),
-        canonical_user("user_id", prepare, key).alias("user_id"),
+        F.when(~nobody, canonical_user("user_id", prepare, key)).alias("user_id"),
         "rating",
         cleaned("text").alias("text"),
         "review_time",
         KEPT,
+        NOTES,
     )
     known = items.select("item_id", F.lit(True).alias("_known"))
     fault = (
@@ -49,5 +52,5 @@ def classify_reviews(
         .withColumn(STATUS, fault)
         .withColumn("_copy", F.row_number().over(copies))
         .withColumn(STATUS, F.coalesce(STATUS, F.when(F.col("_copy") > 1, "duplicate").otherwise(USED)))
-        .select(*columns, STATUS)
+        .select(*columns, STATUS, NOTES)
     )

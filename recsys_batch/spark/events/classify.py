@@ -11,6 +11,7 @@ from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.spark.events.accounts import flag_accounts, treatment
 from recsys_batch.spark.events.rows import EVENT_KEY, place_in_window
+from recsys_batch.spark.inputs.notes import NOTES, REUSED, with_note
 from recsys_batch.spark.inputs.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS, USED
 
 DUPLICATE = "duplicate"
@@ -54,7 +55,7 @@ def classify_events(
         .when(F.col("item_index").isNull() & F.col("item_id").isNotNull(), "unknown_item")
         .otherwise(USED)
     )
-    columns = (*_COLUMNS, EVENT_KEY, "item_index", STATUS)
+    columns = (*_COLUMNS, EVENT_KEY, "item_index", STATUS, NOTES)
     settled = located.withColumn(STATUS, status).select(*columns)
     faulty = concerned.where(F.col(STATUS).isNotNull()).withColumn("item_index", F.lit(None).cast("int"))
     # Counted, judged, profiled and weighed below: each would join and sort again.
@@ -65,10 +66,19 @@ def classify_events(
 def mark_copies(events: DataFrame, prepare: Prepare) -> DataFrame:
     """Set `STATUS` of all but one of a user's equal rows to `duplicate`, and of hasty clicks to `duplicate_click`.
 
+    Rows that share an event_id and differ are no copies; all but the first of them get the note `REUSED`.
     A hasty click follows another click of the user on the item within `duplicate_click_seconds`.
     """
     copies = Window.partitionBy("user_id", EVENT_KEY).orderBy(*(F.col(c).asc_nulls_last() for c in _COLUMNS))
-    once = events.withColumn(STATUS, F.when(F.row_number().over(copies) > 1, DUPLICATE))
+    # In the same order as the copies, so that one sort serves both: equal ids stand side by side.
+    keys = Window.partitionBy("user_id").orderBy(EVENT_KEY)
+    reused = (F.col("event_id") == F.lag("event_id").over(keys)) & (F.col(EVENT_KEY) != F.lag(EVENT_KEY).over(keys))
+    once = (
+        events.withColumn(STATUS, F.when(F.row_number().over(copies) > 1, DUPLICATE))
+        .withColumn("_reused", F.coalesce(reused, F.lit(False)))
+        .withColumn(NOTES, F.when(F.col("_reused"), with_note(REUSED, "event_id")).otherwise(F.col(NOTES)))
+        .drop("_reused")
+    )
     # Other rows stand in a group of their own, so that one sort serves all.
     is_click = (F.col("event_type") == "click") & F.col(STATUS).isNull()
     clicks = Window.partitionBy("user_id", F.when(is_click, F.col("item_id"))).orderBy("event_time", EVENT_KEY)

@@ -4,6 +4,7 @@ What needs other rows or the business date is decided in `events`.
 """
 
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import date, timedelta
 
@@ -12,14 +13,14 @@ from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import EVENT_TYPES, Inputs
 from recsys_batch.contracts.config.prepare import Prepare
-from recsys_batch.spark.inputs.normalize import canonical_id, canonical_user, normalized_query
+from recsys_batch.spark.inputs.normalize import canonical_id, canonical_user, is_placeholder, normalized_query
 from recsys_batch.spark.inputs.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS
 from recsys_batch.spark.inputs.sources import KEPT
 
 EVENT_KEY = "event_key"
 FAULT = "fault"
 # Raised by whoever changes what `normalize_events` writes, so that files are read anew.
-NORMALIZATION_VERSION = 2
+NORMALIZATION_VERSION = 3
 
 _COLUMNS = tuple(Inputs.TYPES["events"])
 # Faults that leave nobody to say on which day the event was.
@@ -39,6 +40,7 @@ def normalize_events(prepare: Prepare, key: bytes | None) -> Callable[[DataFrame
         made = raw.withColumns(
             {
                 "_is_test": F.coalesce(is_test, F.lit(False)),
+                "_is_nobody": is_placeholder(real_user, prepare.placeholder_user_ids),
                 "user_id": canonical_user("user_id", prepare, key) if key else real_user,
                 "item_id": canonical_id("item_id", prepare.id_case),
                 "query": normalized_query("query"),
@@ -46,7 +48,7 @@ def normalize_events(prepare: Prepare, key: bytes | None) -> Callable[[DataFrame
             }
         )
         made = made.withColumns({EVENT_KEY: _event_key(), FAULT: _fault(prepare)})
-        return made.drop(KEPT, "_is_test")
+        return made.drop(KEPT, "_is_test", "_is_nobody")
 
     return normalize
 
@@ -61,6 +63,8 @@ def settings_key(prepare: Prepare, key: bytes | None) -> str:
         prepare.non_product_ids,
         prepare.plausible_from,
         str(prepare.clock_tolerance_minutes),
+        prepare.timezone,
+        json.dumps(prepare.placeholder_user_ids),
         pseudonyms,
     )
     return "\n".join(parts)
@@ -90,18 +94,22 @@ def place_in_window(events: DataFrame, ds: date, prepare: Prepare) -> DataFrame:
 
 
 def _event_key() -> Column:
-    """Return the event_id, else 128 bits of hash over all columns but the time of receipt."""
+    """Return the event_id, where there is one, before 128 bits of hash over all other columns but the time of receipt.
+
+    An id alone does not make a copy: shops let their counters start again every day.
+    """
     # A row that was sent again is the same row.
     columns = [c for c in _COLUMNS if c not in ("event_id", "received_at")]
     # The hash passes nulls over, so that (null, a) would equal (a, null): which are null is hashed too.
     nulls = sum((F.col(c).isNull().cast("int") * 2**bit for bit, c in enumerate(columns)), F.lit(0))
     halves = (F.hex(F.xxhash64(F.lit(salt), nulls, *columns)) for salt in ("first", "second"))
-    return F.coalesce(F.concat(F.lit("id:"), "event_id"), F.concat(*halves))
+    own = F.concat(F.lit("id:"), "event_id", F.lit(":"))
+    return F.concat(F.coalesce(own, F.lit("")), *halves)
 
 
 def _fault(prepare: Prepare) -> Column:
     time, received = F.col("event_time"), F.col("received_at")
-    tolerance = F.make_dt_interval(mins=F.lit(int(prepare.clock_tolerance_minutes)))
+    tolerance = F.make_dt_interval(secs=F.lit(prepare.clock_tolerance_minutes * 60))
     ahead = received.isNotNull() & (time > received + tolerance)
     far_ahead = received.isNotNull() & (time >= received + F.make_dt_interval(days=F.lit(_SANE_DAYS)))
     plausible_from = F.lit(date.fromisoformat(prepare.plausible_from))
@@ -114,6 +122,7 @@ def _fault(prepare: Prepare) -> Column:
         .when((time < plausible_from) | far_ahead, "clock_error")
         .when(ahead, "future_event")
         .when(F.col("user_id").isNull(), "missing_user_id")
+        .when(F.col("_is_nobody"), "placeholder_user_id")
         .when(F.col("_is_test"), "test_account")
         .when(F.col("item_id").isNull() & (F.col("event_type") != "search"), "missing_item_id")
         .when(non_product, "non_product")

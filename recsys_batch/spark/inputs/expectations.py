@@ -3,7 +3,7 @@
 Knows no thresholds: `rules.expectations` judges.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 
 from pyspark.sql import Column, DataFrame
@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from recsys_batch.contracts.config.prepare import Expectation, Prepare
 from recsys_batch.rules.expectations import Count, Measured, counts_needed, times_needed
+from recsys_batch.spark.inputs.notes import REUSED, UNREAD, has_note
 from recsys_batch.spark.inputs.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS, USED
 
 # Events whose own time is wrong, whatever it says.
@@ -38,12 +39,14 @@ def measure(
     times = sorted(times_needed(expectations))
     kept = classified.where(~F.col(STATUS).isin(FILTERED, OUTSIDE_WINDOW))
     day = day_of_event(ds, prepare) if table == "events" else F.lit(None).cast("date")
+    is_used = F.col(STATUS) == USED
     found = (
         kept.groupBy(day.alias("day"))
         .agg(
             *(_counted(count, table).alias(f"count_{number}") for number, count in enumerate(counts)),
-            # As a number: a timestamp would be turned into the driver's own time zone.
-            *(F.max(F.unix_micros(column)).alias(f"newest_{column}") for column in times),
+            # As a number: a timestamp would be turned into the driver's own time zone. Of used rows: one with a wrong
+            # clock is always the newest.
+            *(F.max(F.when(is_used, F.unix_micros(name))).alias(f"newest_{name}") for name in times),
         )
         .collect()  # as many rows as the window has days
     )
@@ -60,9 +63,8 @@ def measure(
             if (micros := row[f"newest_{column}"]) is not None:
                 newest[column] = max(micros, newest.get(column, micros))
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return Measured(
-        table, ds, days, undated, {column: epoch + timedelta(microseconds=at) for column, at in newest.items()}
-    )
+    found_newest = {column: epoch + timedelta(microseconds=at) for column, at in newest.items()}
+    return Measured(table, ds, days, undated, found_newest, prepare.timezone)
 
 
 def day_of_event(ds: date, prepare: Prepare) -> Column:
@@ -87,18 +89,22 @@ def _counted(count: Count, table: str) -> Column:
 
 def _is_counted(count: Count, table: str) -> Column:
     """Return whether a row is one of those that are counted; null is no."""
-    if count.of in ("due", "null"):
-        due = _is_due(count.column, table)
-        return due & F.col(count.column).isNull() if count.of == "null" else due
-    if count.of == "given":
-        return F.col(count.column).isNotNull()
-    if count.of == "out_of_range":
-        return _is_out_of_range(count)
-    if count.of == "unmatched":
-        return _is_unmatched(table)
-    if count.of == "quarantined":
-        return F.col(STATUS) == count.column if count.column else F.col(STATUS) != USED
-    return F.col(STATUS) == "duplicate" if count.of == "repeated" else F.lit(True)
+    value = F.col(STATUS if count.of == "quarantined" or not count.column else count.column)
+    is_unread = has_note(UNREAD, count.column)
+    counted: dict[str, Callable[[], Column]] = {
+        "rows": lambda: F.lit(True),
+        "repeated": lambda: F.col(STATUS) == "duplicate",
+        "quarantined": lambda: value == count.column if count.column else F.col(STATUS) != USED,
+        "due": lambda: _is_due(count.column, table),
+        "null": lambda: _is_due(count.column, table) & value.isNull(),
+        "given": value.isNotNull,
+        "out_of_range": lambda: _is_out_of_range(count),
+        "unmatched": lambda: _is_unmatched(table),
+        "unread": lambda: is_unread,
+        "tried": lambda: is_unread | value.isNotNull(),
+        "reused": lambda: has_note(REUSED, "event_id"),
+    }
+    return counted[count.of]()
 
 
 def _is_out_of_range(count: Count) -> Column:

@@ -1,5 +1,7 @@
 """The rules of `recsys_batch.rules.texts.clean` and `recsys_batch.rules.pseudonyms` as column functions."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -18,6 +20,11 @@ def canonical_id(column: str, case: IdCase) -> Column:
         return canonicalize_ids(ids, case)
 
     return canonicalize(F.col(column))  # type: ignore[no-any-return]
+
+
+def is_placeholder(user_id: Column, words: Sequence[str]) -> Column:
+    """Whether a canonical user id is one of the words that stand for nobody, whatever the case; null is no."""
+    return F.coalesce(F.lower(user_id).isin([word.lower() for word in words]), F.lit(False))
 
 
 def canonical_user(column: str, prepare: Prepare, key: bytes | None) -> Column:

@@ -5,6 +5,7 @@ from datetime import date
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from recsys_batch.spark.inputs.notes import NOTES
 from recsys_batch.spark.lake.tables import Lake
 
 STATUS = "status"
@@ -22,5 +23,5 @@ def quarantine(lake: Lake, table: str, classified: DataFrame, ds: date, run_id: 
     if not num_refused and not lake.exists(table):
         return
     refused = classified.where(~F.col(STATUS).isin(*NOT_QUARANTINED))
-    rows = refused.withColumnRenamed(STATUS, "reason").drop("item_index", "event_key")
+    rows = refused.withColumnRenamed(STATUS, "reason").drop("item_index", "event_key", NOTES)
     lake.replace_ds(table, rows.withColumn("ds", F.lit(ds)).withColumn("run_id", F.lit(run_id)), ds)

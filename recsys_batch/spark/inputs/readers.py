@@ -14,6 +14,7 @@ from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, ParseException, PySparkException
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
 from recsys_batch.contracts.config.night import Reader
@@ -124,7 +125,11 @@ def _folders(file: FileState) -> list[str]:
 
 
 def _reader(spark: SparkSession, source: Reader) -> DataFrameReader:
-    return spark.read.format(source.format).options(**source.options)
+    # The reader's own default is the zone of the session when the rows are read, which may be another by then.
+    reader = spark.read.format(source.format).options(**source.options)
+    if source.format not in ("csv", "json") or option_of(source, "timeZone"):
+        return reader
+    return reader.option("timeZone", str(spark.conf.get("spark.sql.session.timeZone")))
 
 
 def _groups(spark: SparkSession, source: Reader, files: Sequence[FileState]) -> list[list[FileState]]:
@@ -197,7 +202,8 @@ def _load(spark: SparkSession, source: Reader, files: Sequence[FileState], paths
         # Partition columns are found below the folder that the path named.
         reader = reader.option("basePath", files[0].root)
     if not source.schema_ddl:
-        return reader.load(paths)
+        loaded = reader.load(paths)
+        return _in_micros(loaded, _parquet_schema(spark, files[0])) if source.format == "parquet" else loaded
     schema = cast(StructType, StructType.fromDDL(source.schema_ddl))
     if _has_header(source):
         # By name: with a schema of its own Spark takes the columns of a file by position.
@@ -205,6 +211,16 @@ def _load(spark: SparkSession, source: Reader, files: Sequence[FileState], paths
         header = reader.option("inferSchema", "false").load(paths).columns
         schema = StructType([StructField(name, types.get(name.lower(), StringType())) for name in header])
     return reader.schema(schema).load(paths)
+
+
+def _in_micros(loaded: DataFrame, schema: str) -> DataFrame:
+    """Turn the times that pandas writes in nanoseconds, which Spark reads as numbers, into times."""
+    times, zone = {}, str(loaded.sparkSession.conf.get("spark.sql.session.timeZone"))
+    for name, adjusted in re.findall(r"int64 (\S+) \(TIMESTAMP\(NANOS,(true|false)\)\)", schema):
+        time = F.timestamp_micros(F.expr(f"`{name}` DIV 1000"))
+        # One of no zone is read as Spark reads it in microseconds.
+        times[name] = time if adjusted == "true" else F.to_utc_timestamp(time, F.lit(zone))
+    return loaded.withColumns({name: time for name, time in times.items() if name in loaded.columns})
 
 
 def _delta_files(spark: SparkSession, source: Reader) -> list[FileState]:

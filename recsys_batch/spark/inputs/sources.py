@@ -1,6 +1,7 @@
 """Reads the declared sources of an input table into one typed frame; nothing is dropped here, only marked."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import date
 
@@ -9,20 +10,25 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
-from recsys_batch.contracts.config.night import Join, Source
+from recsys_batch.contracts.config.night import EXPLODE, Join, Source
 from recsys_batch.contracts.errors import SourceColumnsError
+from recsys_batch.spark.inputs.notes import NOTES, notes_on
 from recsys_batch.spark.inputs.readers import load_by_name, united_by_name
 from recsys_batch.spark.inputs.values import typed
 from recsys_batch.spark.lake.files import FileState, file_uri, list_files
+from recsys_batch.spark.session import local_time, with_settings
 
 # False on the rows that the source's own `where` leaves out; they are counted, not read further.
 KEPT = "_kept"
 # The file that a row comes from, as `FileState.uri` writes it.
 FILE = "_file"
+# An exploded array's element, and its place.
+_ELEMENT, _PLACE = "_element", "_place"
+_GENERATOR = re.compile(r"\s*EXPLODE(?:_OUTER)?\s*\((?P<array>.+)\)\s*", re.IGNORECASE | re.DOTALL)
 
 
 def read_table(spark: SparkSession, table: str, sources: Sequence[Source], ds: date) -> DataFrame:
-    """Return the union of the sources with the columns of `Inputs.TYPES[table]`, in that order, plus `KEPT`.
+    """Return the union of the sources with the columns of `Inputs.TYPES[table]`, plus `KEPT` and `NOTES`.
 
     Columns that a source does not give are null. Raises SourceNotFoundError for a path without files and
     SourceColumnsError for an expression that does not resolve.
@@ -56,6 +62,12 @@ def read_source(
     spark: SparkSession, table: str, number: int, source: Source, files: Sequence[FileState] | None = None
 ) -> DataFrame:
     """Return one source (`at_date` done) as `read_table` does; with `files`, only these, and the column `FILE`."""
+    # Spark settles what a time without a zone means when it resolves an expression.
+    with with_settings(spark, local_time(source.timezone) if source.timezone else {}):
+        return _read(spark, table, number, source, files)
+
+
+def _read(spark: SparkSession, table: str, number: int, source: Source, files: Sequence[FileState] | None) -> DataFrame:
     where = f"sources.{table}.{number}"
     raws = load_by_name(spark, where, source, files)
     try:
@@ -84,19 +96,26 @@ def _selected(
 ) -> DataFrame:
     """Take the expressions of the source on each frame, and unite what comes out."""
     frames = []
+    types = Inputs.TYPES[table]
+    kept = F.coalesce(F.expr(source.where), F.lit(False)) if source.where else F.lit(True)
+    source = _generating(source)
     for raw in raws:
-        joined = _join(spark, where, raw, source.joins) if source.joins else raw
-        kept = F.expr(source.where) if source.where else F.lit(True)
-        file_name = [file_uri().alias(FILE)] if with_file else []
+        named = raw.withColumn(FILE, file_uri()) if with_file else raw
+        joined = _join(spark, where, named, source.joins) if source.joins else named
         try:
+            if source.explode:
+                joined = _exploded(joined, source.explode)
+            select = {**source.select}
+            if source.explode and "event_id" in select:
+                select["event_id"] = f"CONCAT(({select['event_id']}), '#', {_PLACE})"
+            asked = joined.select(*(F.expr(expression).alias(column) for column, expression in select.items()))
+            made = {c: typed(select.get(c), c, kind, source.read_as.get(c, "")) for c, kind in types.items()}
             frames.append(
                 joined.select(
-                    *(
-                        typed(source.select.get(column), column, kind).alias(column)
-                        for column, kind in Inputs.TYPES[table].items()
-                    ),
-                    F.coalesce(kept, F.lit(False)).alias(KEPT),
-                    *file_name,
+                    *(value.alias(column) for column, value in made.items()),
+                    kept.alias(KEPT),
+                    notes_on(select, types, dict(asked.dtypes), made).alias(NOTES),
+                    *([FILE] if with_file else []),
                 )
             )
         except (AnalysisException, ParseException) as error:
@@ -106,6 +125,23 @@ def _selected(
                 f"{_first_line(error)}; the file's columns are: {columns}"
             ) from None
     return united_by_name(frames)
+
+
+def _generating(source: Source) -> Source:
+    """Take `EXPLODE(...)` in `select` for what `explode` says."""
+    for column, expression in source.select.items():
+        found = _GENERATOR.fullmatch(expression)
+        if found and not source.explode:
+            update = {"explode": f"{found['array']} AS {_ELEMENT}", "select": {**source.select, column: _ELEMENT}}
+            return source.model_copy(update=update)
+    return source
+
+
+def _exploded(rows: DataFrame, explode: str) -> DataFrame:
+    found = EXPLODE.fullmatch(explode)
+    assert found is not None  # checked by the config  # noqa: S101
+    # Outer: an event without items is a row all the same.
+    return rows.select("*", F.posexplode_outer(F.expr(found["array"])).alias(_PLACE, found["name"]))
 
 
 def _join(spark: SparkSession, where: str, raw: DataFrame, joins: Sequence[Join]) -> DataFrame:

@@ -1,7 +1,7 @@
 """The boundary for input values: each crosses it once, and what comes out is safe for everything behind it.
 
 Valid UTF-8, finite numbers, times of the years 1 to 9999, whole numbers as ids without an exponent, maps without
-repeated keys, texts of bounded length. What cannot be made so is null.
+repeated keys, texts of bounded length. What cannot be made so is null; where it was given, `notes` says so.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 MAX_TEXT = 100_000
 MAX_ID = 1_000
-_IDS = ("user_id", "item_id", "event_id", "session_id", "request_id")
+IDS = ("user_id", "item_id", "event_id", "session_id", "request_id")
 # Above these a floating-point number does not tell all whole numbers apart.
 _EXACT = {"double": 2**53, "float": 2**24}
 _FIRST_TIME, _LAST_TIME = "TIMESTAMP'0001-01-01 00:00:00'", "TIMESTAMP'9999-12-31 23:59:59.999999'"
@@ -40,14 +40,56 @@ UNAVAILABLE_WORDS = (
 )
 
 
-def typed(expression: str | None, column: str, kind: str) -> Column:
-    """Return the SQL `expression` over the raw columns as the input column of that type (`Inputs.TYPES`)."""
+_EPOCH = {
+    "epoch_seconds": "TIMESTAMP_MICROS(CAST(ROUND(TRY_CAST(({0}) AS DOUBLE) * 1000000) AS BIGINT))",
+    "epoch_milliseconds": "TIMESTAMP_MILLIS(TRY_CAST(({0}) AS BIGINT))",
+    "epoch_microseconds": "TIMESTAMP_MICROS(TRY_CAST(({0}) AS BIGINT))",
+    "epoch_nanoseconds": "TIMESTAMP_MICROS(TRY_CAST(({0}) AS BIGINT) DIV 1000)",
+}
+_NUMBER_CHARS = 60
+# One number with signs of groups, and words or signs of a currency before or after it; and the signs of groups.
+_NUMBERS = {
+    "decimal_point": (
+        r"^[^\d.,+-]*([+-]?\s?[\d\s\u00a0\u202f'’,]*\d(?:\.\d+)?|[+-]?\.\d+)[^\d]*$",
+        r"[\s\u00a0\u202f'’,]",
+    ),
+    "decimal_comma": (
+        r"^[^\d.,+-]*([+-]?\s?[\d\s\u00a0\u202f'’.]*\d(?:,\d+)?|[+-]?,\d+)[^\d]*$",
+        r"[\s\u00a0\u202f'’.]",
+    ),
+}
+
+
+def typed(expression: str | None, column: str, kind: str, form: str = "") -> Column:
+    """Return the SQL `expression` over the raw columns as the input column of that type (`Inputs.TYPES`).
+
+    `form` is how the source writes it (`Source.read_as`).
+    """
     if expression is None:
         return F.lit(None).cast(kind)
-    if column in _IDS:
+    if form:
+        expression = _as_written(expression, form)
+    if column in IDS:
         return _id(expression)
     make = _BOUNDARY.get(kind)
     return make(expression) if make is not None else F.expr(f"TRY_CAST(({expression}) AS {kind})")
+
+
+def _as_written(expression: str, form: str) -> str:
+    if form in _EPOCH:
+        return _EPOCH[form].format(expression)
+    text = f"CAST(({expression}) AS STRING)"
+    if form not in _NUMBERS:
+        return f"TRY_TO_TIMESTAMP(TRIM({text}), {_quoted(form)})"
+    pattern, groups = (_quoted(part) for part in _NUMBERS[form])
+    # A number and its currency are short; what is longer is none.
+    number = f"REGEXP_REPLACE(REGEXP_EXTRACT(LEFT({text}, {_NUMBER_CHARS}), {pattern}, 1), {groups}, '')"
+    return number if form == "decimal_point" else f"REPLACE({number}, ',', '.')"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _text(expression: str) -> Column:

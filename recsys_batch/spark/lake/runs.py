@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 
+from pyspark.sql import functions as F
+
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.identity import date_of_run
 from recsys_batch.contracts.run_facts import RunFacts
@@ -68,6 +70,15 @@ def newest_run(lake: Lake, ds: date, stage: str) -> str | None:
 def retire_run(lake: Lake, run_id: str) -> None:
     """Have no later run go on from this one; to be called before what it left is removed."""
     delete_folder(lake.spark, _path(lake, run_id))
+
+
+def recent_counts(lake: Lake, ds: date, nights: int) -> list[dict[str, float]]:
+    """Return what the published runs of the dates before `ds` counted, of the newest `nights` of them, newest first."""
+    if not lake.exists(Tables.RUN_STATUS):
+        return []
+    before = lake.read(Tables.RUN_STATUS).where((F.col("ds") < F.lit(ds)) & (F.col("state") == "published"))
+    newest = before.groupBy("ds").agg(F.max_by("counts", "finished_at").alias("counts"))
+    return [row.counts for row in newest.orderBy(F.desc("ds")).limit(nights).collect()]
 
 
 def record_status(

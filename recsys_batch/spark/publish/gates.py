@@ -17,7 +17,7 @@ class Expectation:
     top_n: int
     min_full_share: float
     keys: DataFrame
-    """Column `key`: everyone who must have a list."""
+    """Columns `key` and `room`, the number of items that may be recommended to the key, no more than `top_n`."""
     forbidden: DataFrame | None
     """Columns `key`, `item`: pairs that must not be recommended (already bought); None where repeats are allowed."""
     min_coverage: float = 1.0
@@ -35,6 +35,8 @@ def check_lists(staged: DataFrame, items: DataFrame, expected: Expectation) -> l
         at_least(table, "lists", num_lists, 1),
         at_least(table, "full_list_share", lists["full"] / max(num_lists, 1), expected.min_full_share),
         at_least(table, "key_coverage", lists["covered"] / max(lists["keys"], 1), expected.min_coverage),
+        # A user who has bought everything is no fault of the night.
+        at_most(table, "keys_without_candidates", lists["without_room"], max(lists["keys"], lists["without_room"])),
         at_most(table, "lists_with_gaps_in_rank", lists["gaps"], 0),
         at_most(table, "lists_longer_than_n", lists["longer"], 0),
         at_most(table, "lists_with_duplicate_items", lists["duplicated"], 0),
@@ -49,6 +51,17 @@ def check_lists(staged: DataFrame, items: DataFrame, expected: Expectation) -> l
     if expected.forbidden is not None:
         checks.append(at_most(table, "items_already_bought", lists["forbidden"], 0))
     return checks
+
+
+def with_room(profiles: DataFrame, items: DataFrame, top_n: int) -> DataFrame:
+    """Return (key, room): how many eligible items the profile (key, seen) has left, no more than `top_n`."""
+    eligible = items.where("eligible").select("item_index")
+    number = eligible.count()
+    # Few have seen so much that it matters.
+    tight = profiles.where(F.size("seen") > number - top_n).select("key", F.explode_outer("seen").alias("item_index"))
+    taken = tight.distinct().join(eligible, "item_index", "left_semi").groupBy("key").agg(F.count("*").alias("taken"))
+    left = F.lit(number) - F.coalesce("taken", F.lit(0))
+    return profiles.select("key").join(taken, "key", "left").select("key", F.least(F.lit(top_n), left).alias("room"))
 
 
 def _measure_lists(rows: DataFrame, items: DataFrame, expected: Expectation) -> dict[str, float]:
@@ -78,13 +91,14 @@ def _measure_lists(rows: DataFrame, items: DataFrame, expected: Expectation) -> 
         F.max((F.array_join("sources", ",") != "popularity").cast("int")).alias("personal"),
         F.count_if("forbidden").alias("forbidden"),
     )
-    asked = expected.keys.select("key", F.lit(1).alias("asked"))
+    asked = expected.keys.select("key", "room", F.when(F.col("room") > 0, 1).alias("asked"))
     dense = (F.col("first") == 1) & (F.col("last") == F.col("n")) & (F.col("ranks") == F.col("n"))
     totals = per_list.join(asked, "key", "full").agg(
         F.count("n").alias("lists"),
         F.count("asked").alias("keys"),
         F.count_if(F.col("n").isNotNull() & F.col("asked").isNotNull()).alias("covered"),
-        F.sum((F.col("n") == top_n).cast("int")).alias("full"),
+        F.count_if(F.col("room") == 0).alias("without_room"),
+        F.sum((F.col("n") == F.coalesce("room", F.lit(top_n))).cast("int")).alias("full"),
         F.sum((F.col("n") > top_n).cast("int")).alias("longer"),
         F.sum((~dense).cast("int")).alias("gaps"),
         F.sum((F.col("items") < F.col("n")).cast("int")).alias("duplicated"),

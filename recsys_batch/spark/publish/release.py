@@ -82,10 +82,23 @@ def count_staged(slices: Mapping[str, DataFrame]) -> dict[str, int]:
 
 
 def latest_release(lake: Lake, ds: date) -> Row | None:
-    """Return the newest `releases` row of the `ds`, or None."""
+    """Return the `releases` row of the `ds` that stands, or None.
+
+    Which it is says the row of `publications`, which every publisher moves on by compare and swap; no driver's clock
+    decides. Of a publication that was cut short the release before it stands.
+    """
     if not lake.exists(Tables.RELEASES):
         return None
-    return lake.read_ds(Tables.RELEASES, ds).orderBy(F.desc("published_at"), F.desc("release_id")).first()
+    releases = {row.release_id: row for row in lake.read_ds(Tables.RELEASES, ds).collect()}
+    claim = _claim_of(lake, ds) if releases else None
+    for release_id in (claim.release_id, claim.replaces) if claim is not None else ():
+        if release_id in releases:
+            return releases[release_id]
+    return max(releases.values(), key=lambda row: (row.published_at, row.release_id), default=None)
+
+
+def _claim_of(lake: Lake, ds: date) -> Row | None:
+    return lake.read_ds(Tables.PUBLICATIONS, ds).first() if lake.exists(Tables.PUBLICATIONS) else None
 
 
 def prepared_run(lake: Lake, ds: date) -> str | None:
@@ -129,14 +142,33 @@ def publish(lake: Lake, release: Release) -> Row:
 
 def roll_forward(lake: Lake, ds: date) -> str | None:
     """Finish a publication of the `ds` that a crash cut short; return its run_id, or None where there is none."""
-    if not lake.exists(Tables.PUBLICATIONS):
-        return None
-    claim = lake.read_ds(Tables.PUBLICATIONS, ds).first()
+    claim = _claim_of(lake, ds)
     if claim is None or _is_released(lake, ds, claim.release_id):
         return None
     release = _release_from(claim)
     _complete(lake, release, _staged_rows(lake, release))
     return str(claim.run_id)
+
+
+def give_up_claim(lake: Lake, ds: date) -> None:
+    """Set a publication of the `ds` that was cut short, and whose staged rows are gone, back to the release before it.
+
+    Does nothing where another run has moved on meanwhile.
+    """
+    claim = _claim_of(lake, ds)
+    if claim is None or _is_released(lake, ds, claim.release_id):
+        return
+    target = DeltaTable.forPath(lake.spark, lake.path(Tables.PUBLICATIONS))
+    same = (F.col("ds") == F.lit(ds)) & (F.col("release_id") == claim.release_id)
+    standing = latest_release(lake, ds)
+    if standing is None:
+        target.delete(same)
+        return
+    release = _release_from(standing)
+    row = _claim_row(replace(release, lists=tuple(standing.tables)))
+    values = make_frame(lake.spark, [row], PUBLICATIONS_DDL).alias("s")
+    condition = f"t.ds = DATE'{ds.isoformat()}' AND s.ds = t.ds AND t.release_id = '{claim.release_id}'"
+    target.alias("t").merge(values, condition).whenMatchedUpdateAll().execute()
 
 
 def read_release(lake: Lake, release: Row, table: str) -> DataFrame:
@@ -195,15 +227,26 @@ def _claim(lake: Lake, release: Release) -> None:
 
 def _complete(lake: Lake, release: Release, staged: Mapping[str, DataFrame]) -> Row:
     versions: dict[str, int] = {}
-    for table, rows in staged.items():
+    for table, rows in {**staged, **_left_over(lake, release)}.items():
         txn = f"{release.release_id}:{table}"
         lake.replace_ds(table, rows, release.ds, txn)
         versions[table] = lake.version_written_by(table, txn)
-    row = _release_row(release, versions)
+    counts = {table: release.row_counts.get(table, 0) for table in versions}
+    row = _release_row(replace(release, row_counts=counts), versions)
     lake.append_once(Tables.RELEASES, make_frame(lake.spark, [row], RELEASES_DDL), release.release_id)
     published = lake.read_ds(Tables.RELEASES, release.ds).where(F.col("release_id") == release.release_id).first()
     assert published is not None  # appended above, by this run or by one that rolled it forward  # noqa: S101
     return published
+
+
+def _left_over(lake: Lake, release: Release) -> dict[str, DataFrame]:
+    """Return no rows for each list table of which an older release of the date has rows and this one makes none.
+
+    Who reads the date must not find an item there that this release was made to take out.
+    """
+    others = [table for table in Lists.KEY if table not in release.lists and lake.exists(table)]
+    rows = {table: lake.read_ds(table, release.ds) for table in others}
+    return {table: of_date.limit(0) for table, of_date in rows.items() if not of_date.isEmpty()}
 
 
 def _is_released(lake: Lake, ds: date, release_id: str) -> bool:
@@ -241,4 +284,4 @@ def _release_from(claim: Row) -> Release:
     gates = tuple(Check(**gate) for gate in values["gates"])
     # An older version's claims lack some.
     known: dict[str, Any] = {name: values.get(name) for name in Release.__dataclass_fields__ if name != "gates"}
-    return replace(Release(**known, gates=gates), lists=tuple(values["lists"]))
+    return replace(Release(**known, gates=gates), lists=tuple(values.get("lists") or ()))
