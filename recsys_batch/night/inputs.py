@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config.night import Source
-from recsys_batch.contracts.data_profile import TableProfile, mask_id, mask_text
+from recsys_batch.contracts.data_profile import TableProfile, mask_id
 from recsys_batch.contracts.gates import Check, refuse_unmet
 from recsys_batch.night.context import Run
 from recsys_batch.report.profile import profile_page
@@ -26,6 +26,7 @@ from recsys_batch.spark.inputs.expectations import measure
 from recsys_batch.spark.inputs.notes import CUT, NOTES, REUSED, UNREAD, count_notes
 from recsys_batch.spark.inputs.profile import profile_table
 from recsys_batch.spark.inputs.quarantine import NOT_QUARANTINED, STATUS, USED, quarantine
+from recsys_batch.spark.inputs.values import IDS
 from recsys_batch.spark.lake.files import write_text
 from recsys_batch.spark.publish.release import record_checks
 
@@ -97,8 +98,9 @@ class Intake:
         hints: dict[str, str] = {}
         for found in count_notes(classified):
             self.run.summary.count("prepare", **{f"{table}_{found.note}_{found.column}": found.rows})
-            values = mask_id if Inputs.TYPES[table][found.column] == "string" else mask_text
-            examples = ", ".join(repr(values(value)) for value in found.examples)
+            # A wrong number or time must be seen to be mended; an id is a person's.
+            is_id = found.column in IDS
+            examples = ", ".join(repr(mask_id(value) if is_id else value) for value in found.examples)
             hints[found.column] = _HINTS[found.note].format(
                 column=f"{table}.{found.column}",
                 rows=f"{found.rows:,}",
