@@ -1,8 +1,8 @@
 """Three nights of the encoding stage over a whole catalog, in local mode: the first, 1% changed titles, changed prices.
 
 The catalog is hm_catalog/articles.parquet under `--data`: an article's text is made by the project's own rule
-(`rules.documents`) from its name, its category path and its color, pattern, department and section. Where the file is
-not there, texts are made up. Every night starts a Python worker of its own. Prints one JSON line a night.
+(`rules.texts.documents`) from its name, its category path and its color, pattern, department and section. Where the
+file is not there, texts are made up. Every night starts a Python worker of its own. Prints one JSON line a night.
 """
 
 import argparse

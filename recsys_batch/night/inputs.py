@@ -32,7 +32,8 @@ from recsys_batch.spark.publish.release import record_checks
 
 log = logging.getLogger("recsys_batch.night")
 _JUDGED = ("events", "items", "reviews")
-_HINTED = ("unread_share", "reused_id_share")
+# Check of an expectation -> the notes that it counts.
+_NOTES_OF = {"unread_share": UNREAD, "reused_id_share": REUSED}
 _HINTS = {
     UNREAD: "{column}: {rows} given value(s) cannot be read as {kind}, such as {examples}; say how the source writes "
     "them (`read_as: {{{name}: ...}}`), or turn them in `select`",
@@ -93,22 +94,22 @@ class Intake:
             self._judge(table, classified, hints)
         return classified.where(F.col(STATUS) == USED).drop(STATUS, NOTES)
 
-    def _tell_notes(self, table: str, classified: DataFrame) -> dict[str, str]:
-        """Log and count what was wrong with single values, with the first of them; return a hint for each column."""
-        hints: dict[str, str] = {}
+    def _tell_notes(self, table: str, classified: DataFrame) -> dict[tuple[str, str], str]:
+        """Log and count what was wrong with single values, with the first of them; return the words for each."""
+        hints: dict[tuple[str, str], str] = {}
         for found in count_notes(classified):
             self.run.summary.count("prepare", **{f"{table}_{found.note}_{found.column}": found.rows})
             # A wrong number or time must be seen to be mended; an id is a person's.
             is_id = found.column in IDS
             examples = ", ".join(repr(mask_id(value) if is_id else value) for value in found.examples)
-            hints[found.column] = _HINTS[found.note].format(
+            hint = hints[found.note, found.column] = _HINTS[found.note].format(
                 column=f"{table}.{found.column}",
                 rows=f"{found.rows:,}",
                 examples=examples,
                 kind=Inputs.TYPES[table][found.column],
                 name=found.column,
             )
-            log.warning("%s", hints[found.column])
+            log.warning("%s", hint)
         return hints
 
     def close(self) -> None:
@@ -127,7 +128,7 @@ class Intake:
                 write_text(run.spark, target, profile_page(self.profiles, f"{run.config.name} {run.ds}", checks))
                 log.info("data profile: %s", target)
 
-    def _judge(self, table: str, classified: DataFrame, hints: Mapping[str, str]) -> None:
+    def _judge(self, table: str, classified: DataFrame, hints: Mapping[tuple[str, str], str]) -> None:
         run, declared = self.run, self.run.config.expectations
         given = {column for source in getattr(run.config.sources, table) for column in source.select}
         expectations = [
@@ -139,7 +140,7 @@ class Intake:
             return
         measured = measure(classified, table, expectations, run.ds, run.config.prepare)
         judged = [
-            replace(each, hint=hints.get(e.column or "event_id", "")) if e.check in _HINTED else each
+            replace(each, hint=hints.get((_NOTES_OF.get(e.check, ""), e.column or "event_id"), ""))
             for e, each in zip(expectations, evaluate_expectations(expectations, measured), strict=True)
         ]
         self.note(each.check for each in judged)

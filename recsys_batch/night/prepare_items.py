@@ -1,6 +1,5 @@
 """The catalog of the date: known items, one row each, completed, with a history, a text, and reviews to draw on."""
 
-from dataclasses import replace
 from statistics import median
 
 from pyspark.sql import DataFrame
@@ -98,8 +97,8 @@ def _check_catalog(intake: Intake, items: DataFrame) -> None:
         if usual >= _FEW_ITEMS:
             share = counts[f"prepare.{name}"] / usual
             check = at_least("items", f"{name}_to_recent", share, floor)
-            if check.verdict == "pass" and share < _USUAL_SHARE:
-                check = replace(check, threshold=_USUAL_SHARE, verdict="warn")
+            if check.verdict == "pass":
+                check = at_least("items", f"{name}_to_recent", share, _USUAL_SHARE, "warn")
             hint = f"{counts[f'prepare.{name}']:,.0f} tonight, {usual:,.0f} in the nights before"
             judged.append(Judged(check, retry=name == "items", hint=hint))
     intake.note(each.check for each in judged)

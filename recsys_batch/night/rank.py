@@ -31,11 +31,11 @@ def rank(run: Run) -> None:
         with watch(folder, f"rank {table}", num_profiles):
             rows = map_batches(candidates_of(run, table), Chain(score, choose))
             if run.is_small:
-                rows = staged[table] = in_memory(rows)
+                rows = in_memory(rows)
             stage_rows(run.lake, table, rows, run.ds, run.run_id, model_version(run))
         over_cap = sum(float(state.get("over_cap", 0)) for state in read_progress(folder))
         run.summary.count("rerank", **{f"{table}_rows_over_category_cap": over_cap})
-        staged.setdefault(table, read_staged(run.lake, table, run.run_id))
+        staged[table] = rows if run.is_small else read_staged(run.lake, table, run.run_id)
     run.facts.num_rows = count_staged(staged)
     run.summary.count("rerank", **{f"{table}_rows": number for table, number in run.facts.num_rows.items()})
 

@@ -1,6 +1,6 @@
 """Keyed pseudonyms of user ids: the same id and key give the same pseudonym, and without the key none leads back.
 
-Knows nothing of where ids come from; they must be canonical before (`rules.text.canonicalize_ids`).
+Knows nothing of where ids come from; they must be canonical before (`rules.texts.clean.canonicalize_ids`).
 """
 
 import hmac

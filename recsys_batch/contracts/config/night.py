@@ -142,8 +142,8 @@ class ItemText(Block):
         ["title", "brand", "category", "description", "attributes"], min_length=1
     )
     max_tokens: int = Field(160, ge=8)
-    """Budget of the whole text, in estimated tokens (`rules.documents.count_tokens`); no field takes more than what
-    the earlier ones left, and no sentence is cut where a shorter one fits."""
+    """Budget of the whole text, in estimated tokens (`rules.texts.documents.count_tokens`); no field takes more than
+    what the earlier ones left, and no sentence is cut where a shorter one fits."""
     review_sentences: int = Field(3, ge=0)
     """Most informative review sentences that `reviews` adds."""
 

@@ -16,16 +16,16 @@ _ALIKE = ("_key", "_brand_group")
 
 @F.arrow_udf(StringType())  # type: ignore[attr-defined, untyped-decorator]
 def title_keys(titles: pa.Array) -> pa.Array:
-    """Return the keys of a title column (`rules.near_duplicates.title_key`)."""
+    """Return the keys of a title column (`rules.texts.near_duplicates.title_key`)."""
     return pa.array([title_key(title) for title in titles.to_pylist()], pa.string())
 
 
 def link_near_duplicates(items: DataFrame, policy: Literal["link", "keep"] = "link") -> DataFrame:
     """Add `canonical_index` and `canonical_item_id`: of the items that are one product, the one of least item_index.
 
-    Items of one title key (`rules.near_duplicates`) are one product unless the catalog says otherwise. They are split
-    by brand where they name several, and then by whatever else they differ in: domain, category, or the value of an
-    attribute that several of them give (color, size, model number). What an item does not say counts as a value of
+    Items of one title key (`rules.texts.near_duplicates`) are one product unless the catalog says otherwise. They are
+    split by brand where they name several, and then by whatever else they differ in: domain, category, or the value of
+    an attribute that several of them give (color, size, model number). What an item does not say counts as a value of
     its own where the others differ, for nobody knows which of them it repeats; where the others agree, it is one of
     them. An item whose title has no letter or digit is its own. Under `keep` every item is its own.
 

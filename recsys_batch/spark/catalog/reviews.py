@@ -23,10 +23,12 @@ def classify_reviews(
     is what `pseudonyms.read_key` gave, where `prepare.pseudonymize_with` asks for pseudonyms.
     """
     columns = list(Inputs.TYPES["reviews"])
-    nobody = is_placeholder(canonical_id("user_id", prepare.id_case), prepare.placeholder_user_ids)
+    real_user = canonical_id("user_id", prepare.id_case)
+    user = canonical_user("user_id", prepare, key) if prepare.pseudonymize_with else real_user
+    nobody = is_placeholder(real_user, prepare.placeholder_user_ids)
     canonical = reviews.select(
         canonical_id("item_id", prepare.id_case).alias("item_id"),
-        F.when(~nobody, canonical_user("user_id", prepare, key)).alias("user_id"),
+        F.when(~nobody, user).alias("user_id"),
         "rating",
         cleaned("text").alias("text"),
         "review_time",

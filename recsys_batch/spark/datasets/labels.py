@@ -76,7 +76,7 @@ def _sum_up_results(attributed: DataFrame) -> DataFrame:
 def count_positions(
     results: DataFrame, group_by: Literal["user_item", "query_item"], max_position: int
 ) -> list[PairCount]:
-    """Count what `rules.propensity.fit_position_curve` needs; at most `max_position` squared rows reach the driver.
+    """Count what `rules.metrics.propensity.fit_position_curve` needs; collects at most `max_position` squared rows.
 
     A group is what is taken to be of one relevance: an item for a user, or for a query. Where the ranking is personal
     only the former is, because there a good position tells that this very user likes the item.

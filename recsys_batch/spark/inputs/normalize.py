@@ -13,7 +13,7 @@ from recsys_batch.rules.texts.clean import IdCase, canonicalize_ids, clean_text,
 
 
 def canonical_id(column: str, case: IdCase) -> Column:
-    """Return the canonical form of an id column (`rules.text.canonicalize_ids`)."""
+    """Return the canonical form of an id column (`rules.texts.clean.canonicalize_ids`)."""
 
     @F.arrow_udf(StringType())  # type: ignore[attr-defined, untyped-decorator]
     def canonicalize(ids: pa.Array) -> pa.Array:
@@ -47,13 +47,13 @@ def canonical_user(column: str, prepare: Prepare, key: bytes | None) -> Column:
 
 @F.arrow_udf(StringType())  # type: ignore[attr-defined, untyped-decorator]
 def normalized_query(queries: pa.Array) -> pa.Array:
-    """Normalize a query column (`rules.text.normalize_query`)."""
+    """Normalize a query column (`rules.texts.clean.normalize_query`)."""
     return pa.array([normalize_query(query) for query in queries.to_pylist()], pa.string())
 
 
 @F.arrow_udf(StringType())  # type: ignore[attr-defined, untyped-decorator]
 def cleaned(texts: pa.Array) -> pa.Array:
-    """Clean a column of catalog text (`rules.text.clean_text`)."""
+    """Clean a column of catalog text (`rules.texts.clean.clean_text`)."""
     return pa.array([clean_text(text) or None for text in texts.to_pylist()], pa.string())
 
 

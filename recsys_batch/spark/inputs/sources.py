@@ -98,16 +98,14 @@ def _selected(
     frames = []
     types = Inputs.TYPES[table]
     kept = F.coalesce(F.expr(source.where), F.lit(False)) if source.where else F.lit(True)
-    source = _generating(source)
+    source = _with_elements(source)
+    select = source.select
     for raw in raws:
         named = raw.withColumn(FILE, file_uri()) if with_file else raw
         joined = _join(spark, where, named, source.joins) if source.joins else named
         try:
             if source.explode:
                 joined = _exploded(joined, source.explode)
-            select = {**source.select}
-            if source.explode and "event_id" in select:
-                select["event_id"] = f"CONCAT(({select['event_id']}), '#', {_PLACE})"
             asked = joined.select(*(F.expr(expression).alias(column) for column, expression in select.items()))
             made = {c: typed(select.get(c), c, kind, source.read_as.get(c, "")) for c, kind in types.items()}
             frames.append(
@@ -127,14 +125,16 @@ def _selected(
     return united_by_name(frames)
 
 
-def _generating(source: Source) -> Source:
-    """Take `EXPLODE(...)` in `select` for what `explode` says."""
+def _with_elements(source: Source) -> Source:
+    """Take `EXPLODE(...)` in `select` for what `explode` says, and tell the rows of one event apart by its id."""
+    explode, select = source.explode, {**source.select}
     for column, expression in source.select.items():
         found = _GENERATOR.fullmatch(expression)
-        if found and not source.explode:
-            update = {"explode": f"{found['array']} AS {_ELEMENT}", "select": {**source.select, column: _ELEMENT}}
-            return source.model_copy(update=update)
-    return source
+        if found and not explode:
+            explode, select[column] = f"{found['array']} AS {_ELEMENT}", _ELEMENT
+    if explode and "event_id" in select:
+        select["event_id"] = f"CONCAT(({select['event_id']}), '#', {_PLACE})"
+    return source.model_copy(update={"explode": explode, "select": select})
 
 
 def _exploded(rows: DataFrame, explode: str) -> DataFrame:

@@ -153,22 +153,17 @@ def roll_forward(lake: Lake, ds: date) -> str | None:
 def give_up_claim(lake: Lake, ds: date) -> None:
     """Set a publication of the `ds` that was cut short, and whose staged rows are gone, back to the release before it.
 
-    Does nothing where another run has moved on meanwhile.
+    Raises AnotherPublisherWonError where another run has moved on meanwhile.
     """
     claim = _claim_of(lake, ds)
     if claim is None or _is_released(lake, ds, claim.release_id):
         return
-    target = DeltaTable.forPath(lake.spark, lake.path(Tables.PUBLICATIONS))
-    same = (F.col("ds") == F.lit(ds)) & (F.col("release_id") == claim.release_id)
     standing = latest_release(lake, ds)
     if standing is None:
-        target.delete(same)
-        return
-    release = _release_from(standing)
-    row = _claim_row(replace(release, lists=tuple(standing.tables)))
-    values = make_frame(lake.spark, [row], PUBLICATIONS_DDL).alias("s")
-    condition = f"t.ds = DATE'{ds.isoformat()}' AND s.ds = t.ds AND t.release_id = '{claim.release_id}'"
-    target.alias("t").merge(values, condition).whenMatchedUpdateAll().execute()
+        same = (F.col("ds") == F.lit(ds)) & (F.col("release_id") == claim.release_id)
+        DeltaTable.forPath(lake.spark, lake.path(Tables.PUBLICATIONS)).delete(same)
+    else:
+        _claim(lake, replace(_release_from(standing), replaces=claim.release_id, lists=tuple(standing.tables)))
 
 
 def read_release(lake: Lake, release: Row, table: str) -> DataFrame:

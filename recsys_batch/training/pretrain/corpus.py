@@ -38,7 +38,7 @@ class Corpus:
 
     @classmethod
     def from_texts(cls, texts: Iterable[str | None], held_out_share: float = 0.02) -> "Corpus":
-        """Return the texts cleaned (`rules.text.clean_text`), without empty and repeated ones, by their hashes.
+        """Return the texts cleaned (`rules.texts.clean.clean_text`), without empty and repeated ones, by their hashes.
 
         Raises EmptyCorpusError where nothing is left to train on.
         """
