@@ -1,6 +1,6 @@
 """A check's outcome, and the words for it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,13 +39,13 @@ def at_least(table: str, check: str, value: float, threshold: float, otherwise: 
     return Check(table, check, float(value), float(threshold), "pass" if value >= threshold else otherwise)
 
 
-def refuse_blocked(checks: Iterable[Check], run_id: str) -> None:
-    """Raise GateFailedError naming every check that blocks."""
+def refuse_blocked(checks: Iterable[Check], run_id: str, hint: Callable[[], str] = str) -> None:
+    """Raise GateFailedError naming every check that blocks; `hint` is asked only then what to look at."""
     blocked = [check.describe() for check in checks if check.verdict == "block"]
     if blocked:
         raise GateFailedError(
             f"run {run_id}: {len(blocked)} gate(s) failed, nothing was published, the previous release stands:\n  "
-            + "\n  ".join(blocked)
+            + "\n  ".join((*blocked, *filter(None, [hint()])))
         )
 
 

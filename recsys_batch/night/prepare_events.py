@@ -1,5 +1,6 @@
 """The interactions of the date: events read (new files only), classified, matched with what undid them, weighted."""
 
+from collections.abc import Mapping
 from datetime import date
 
 from pyspark.sql import DataFrame
@@ -16,13 +17,14 @@ from recsys_batch.spark.events.classify import ClassifiedEvents, classify_events
 from recsys_batch.spark.events.interactions import count_returns, match_undoings, weigh_interactions
 from recsys_batch.spark.events.rows import EVENT_KEY, normalize_events, settings_key
 from recsys_batch.spark.inputs.input_log import Reading, read_new, read_whole
-from recsys_batch.spark.inputs.quarantine import ACCOUNT_REASONS, FILTERED, OUTSIDE_WINDOW, USED
+from recsys_batch.spark.inputs.quarantine import ACCOUNT_REASONS, FILTERED, OUTSIDE_WINDOW, STATUS, USED
 from recsys_batch.spark.inputs.sources import KEPT
+from recsys_batch.spark.session import MAX_BROADCAST_ROWS
 
-# More rows than this are not sent to every executor.
-_MAX_BROADCAST_ROWS = 2_000_000
 # Beyond them a time is a number read in the wrong unit.
 _PLAUSIBLE_YEARS = (1971, 2200)
+# Reason -> the column whose values tell why; an id would name a person.
+_TELLING = {"unknown_event_type": "event_type", "clock_error": "event_time", "future_event": "event_time"}
 
 
 def refuse_empty_day(raw: DataFrame, config: Config, ds: date) -> None:
@@ -67,8 +69,8 @@ def prepare_events(intake: Intake, items: DataFrame) -> DataFrame:
         reading.rows, items, run.ds, run.config.prepare, lambda frame, name: run.park(frame, "prepare", name)
     )
     used = intake.settle("events", classified.rows, classified.left_out)
-    _check_day(run)
-    _check_quarantine(intake)
+    _check_day(run, classified.rows)
+    _check_quarantine(intake, classified.rows)
     _write_accounts(run, classified)
     interactions = write(run, Tables.INTERACTIONS, _interactions(run, used))
     run.summary.count("prepare", **count_returns(interactions))
@@ -86,7 +88,7 @@ def _read(run: Run, key: bytes | None) -> Reading:
 
 def _interactions(run: Run, used: DataFrame) -> DataFrame:
     matched = match_undoings(used).persist()
-    if matched.count() <= _MAX_BROADCAST_ROWS:
+    if matched.count() <= MAX_BROADCAST_ROWS:
         matched = F.broadcast(matched)
     weighed = weigh_interactions(used, matched, run.ds, run.config.prepare).drop(EVENT_KEY)
     versions = item_versions(run.lake, run.ds, run.config.prepare.history_columns).persist()
@@ -99,20 +101,39 @@ def _write_accounts(run: Run, classified: ClassifiedEvents) -> None:
     run.summary.count("prepare", **{f"accounts_{kind}": number for kind, number in sorted(counts.items())})
 
 
-def _check_day(run: Run) -> None:
+def _check_day(run: Run, classified: DataFrame) -> None:
     on_ds = int(run.summary.counts["prepare.events_on_ds"])
     if on_ds >= run.config.prepare.min_events_on_ds:
         return
     counts = run.summary.counts
-    prefix = "prepare.events_quarantined_"
-    refused = {name.removeprefix(prefix): int(n) for name, n in counts.items() if name.startswith(prefix)}
+    refused = _refused(run)
     if refused and not counts[f"prepare.events_{USED}"]:
-        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(refused.items(), key=lambda r: -r[1]))
         raise ExpectationFailedError(
-            f"sources.events: not one of {sum(refused.values()):,} event rows can be used: {reasons}; see the rows in "
-            "events_quarantine, and mend `select` in the config or the source. The same rows fail again"
+            f"sources.events: not one of {sum(refused.values()):,} event rows can be used: "
+            f"{_reasons(refused, classified)}; see the rows in events_quarantine, and mend `select` in the config or "
+            "the source. The same rows fail again"
         )
     raise _empty_day(run.config, run.ds, on_ds)
+
+
+def _refused(run: Run) -> dict[str, int]:
+    """Return the number of refused event rows by reason."""
+    prefix = "prepare.events_quarantined_"
+    return {name.removeprefix(prefix): int(n) for name, n in run.summary.counts.items() if name.startswith(prefix)}
+
+
+def _reasons(refused: Mapping[str, int], classified: DataFrame) -> str:
+    """Say why rows were refused, most frequent first, with the values that most of them have."""
+    said = []
+    for reason, rows in sorted(refused.items(), key=lambda each: -each[1]):
+        values = ""
+        if reason in _TELLING:
+            column = F.col(_TELLING[reason]).cast("string").alias("value")
+            found = classified.where(F.col(STATUS) == reason).groupBy(column).count()
+            top = found.orderBy(F.desc("count"), "value").limit(3).collect()
+            values = f" ({_TELLING[reason]}: {', '.join(repr(row.value) for row in top)})"
+        said.append(f"{reason} {rows:,}{values}")
+    return ", ".join(said)
 
 
 def _empty_day(config: Config, ds: date, found: int, newest: str = "") -> EmptyDayError:
@@ -123,7 +144,7 @@ def _empty_day(config: Config, ds: date, found: int, newest: str = "") -> EmptyD
     )
 
 
-def _check_quarantine(intake: Intake) -> None:
+def _check_quarantine(intake: Intake, classified: DataFrame) -> None:
     """Hold the faulty share against the gate; accounts that are no shoppers are no fault of the rows."""
     run = intake.run
     counts = run.summary.counts
@@ -137,4 +158,7 @@ def _check_quarantine(intake: Intake) -> None:
     share = 1 - counts[f"prepare.events_{USED}"] / max(read, 1)
     checks = [at_most("events", "quarantined_share", share, run.config.gates.max_quarantine_share)]
     intake.note(checks)
-    refuse_blocked(checks, run.run_id)
+    faults = {reason: rows for reason, rows in _refused(run).items() if reason not in ACCOUNT_REASONS}
+    refuse_blocked(
+        checks, run.run_id, lambda: f"refused rows: {_reasons(faults, classified)}; see them in events_quarantine"
+    )

@@ -6,6 +6,8 @@ itself, again whenever Spark has ended it for being idle. No device is touched b
 one. `spark.python.daemon.module` of `conf/spark` names this module; without it everything works as well, later.
 """
 
+import gc
+
 import pandas  # noqa: F401
 import torch  # noqa: F401
 from pyspark.daemon import manager
@@ -13,4 +15,6 @@ from pyspark.daemon import manager
 import recsys_batch.workers.encode  # noqa: F401
 
 if __name__ == "__main__":
+    # pyspark collects garbage after each task: half a million imported objects need no look, and stay shared pages.
+    gc.freeze()
     manager()

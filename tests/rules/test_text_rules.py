@@ -26,6 +26,11 @@ IDS = st.one_of(st.none(), TRICKY, FLOAT_LIKE, ANY_TEXT)
 EDGES = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85"
 # Format characters that are drawn: signs before Arabic, Syriac and Kaithi numbers, and Egyptian joiners.
 DRAWN = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13440)}
+# Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt, but for the categories that `is_hidden` knows.
+INKLESS = {
+    *(0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0),
+    *(*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)),
+}
 
 
 def is_hidden(character: str) -> bool:
@@ -39,7 +44,9 @@ def canonical(raw: str | None, case: IdCase) -> str | None:
     """Say in plain Python what `canonicalize_ids` promises."""
     if raw is None:
         return None
-    text = "".join(c for c in unicodedata.normalize("NFKC", raw) if not is_hidden(c)).strip(EDGES)
+    text = "".join(c for c in unicodedata.normalize("NFKC", raw) if not (is_hidden(c) or ord(c) in INKLESS)).strip(
+        EDGES
+    )
     if whole := re.fullmatch(r"([0-9]+)\.0+", text):
         text = whole.group(1)
     return {"keep": text, "upper": text.upper(), "lower": text.lower()}[case] or None
@@ -97,6 +104,7 @@ def test_a_canonical_id_is_its_own_canonical_form(ids: list[str | None], case: I
         ("12E5", "12E5"),
         ("1.2E5B", "1.2E5B"),
         *((f"S{hidden}KU{hidden}1", "SKU1") for hidden in "\u200c\u200d\u200e\u200f\u2060\u00ad\u202a\x00\x7f\u2028"),
+        *((f"SKU{inkless}1", "SKU1") for inkless in "\u034f\u1160\u3164\uffa0\ufe0f\U000e0100\u180b"),
         ("SKU1\x85", "SKU1"),
         ("ЅKU1", "ЅKU1"),  # a Cyrillic letter is another one
         ("SKU'1", "SKU'1"),
@@ -175,6 +183,8 @@ def test_blanks_and_case_never_make_another_query(query: str) -> None:
         ("می\u200cخواهم", "می\u200cخواهم"),  # a joiner within a word stays
         ("\u200d\u2060\u00ad", ""),
         ("\u0301", ""),
+        ("\u3164\ufe0f\u2800", ""),
+        ("tea \u2615\ufe0f", "tea \u2615\ufe0f"),  # the selector makes it an emoji
         ("\ue000", ""),  # private use: nobody knows what it shows
         ("Adapter <USB-C> 2m", "Adapter <USB-C> 2m"),
         ("Shirt size <M>", "Shirt size <M>"),

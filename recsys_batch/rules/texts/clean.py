@@ -20,10 +20,19 @@ _HIDDEN = (
     *((0x200E, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0xFFF9, 0xFFFB), (0x1BCA0, 0x1BCA3)),
     *((0x1D173, 0x1D17A), (0xE0001, 0xE0001), (0xE0020, 0xE007F)),
 )
+# Letters of no ink (Unicode's Default_Ignorable_Code_Point that is no Cf): fillers, and selectors of a glyph's variant,
+# which emoji need.
+_INKLESS = (
+    *((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180D), (0x180F, 0x180F), (0x3164, 0x3164)),
+    *((0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0100, 0xE01EF)),
+)
+# Of those the ones that Unicode calls letters, after NFKC, and the blank of Braille, which it calls a symbol.
+_SHOWS_NOTHING = frozenset("\u115f\u1160\u2800")
 # Control characters, which count as blanks in texts, zero-width spaces and joiners, which words and emoji need, and
 # separators of lines: in an id they are hidden too.
 _HIDDEN_IN_IDS = (
     *_HIDDEN,
+    *_INKLESS,
     (0x00, 0x08),
     (0x0E, 0x1B),
     (0x7F, 0x7F),
@@ -159,7 +168,7 @@ def stream_safe(text: str) -> str:
 
 
 def _shows_something(text: str) -> bool:
-    return any(unicodedata.category(character)[0] not in "CZM" for character in text)
+    return any(unicodedata.category(each)[0] not in "CZM" and each not in _SHOWS_NOTHING for each in text)
 
 
 def _squeeze(text: str) -> str:

@@ -13,6 +13,7 @@ from recsys_batch.spark.events.accounts import flag_accounts, treatment
 from recsys_batch.spark.events.rows import EVENT_KEY, place_in_window
 from recsys_batch.spark.inputs.notes import NOTES, REUSED, with_note
 from recsys_batch.spark.inputs.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS, USED
+from recsys_batch.spark.session import MAX_BROADCAST_ROWS
 
 DUPLICATE = "duplicate"
 _COLUMNS = tuple(Inputs.TYPES["events"])
@@ -48,7 +49,9 @@ def classify_events(
     held = keep(cut_sessions(mark_copies(per_user, prepare), prepare), "events")
     num_items = items.count()
     accounts = flag_accounts(held.where(F.col(STATUS).isNull()), num_items, prepare.accounts).persist()
-    known = F.broadcast(items.select("item_id", F.col("canonical_index").alias("item_index")))
+    known = items.select("item_id", F.col("canonical_index").alias("item_index"))
+    if num_items <= MAX_BROADCAST_ROWS:
+        known = F.broadcast(known)
     located = _treat_accounts(held, accounts, prepare).join(known, "item_id", "left")
     status = (
         F.when(F.col(STATUS).isNotNull(), F.col(STATUS))

@@ -20,7 +20,7 @@ from recsys_batch.spark.inputs.sources import KEPT
 EVENT_KEY = "event_key"
 FAULT = "fault"
 # Raised by whoever changes what `normalize_events` writes, so that files are read anew.
-NORMALIZATION_VERSION = 3
+NORMALIZATION_VERSION = 4
 
 _COLUMNS = tuple(Inputs.TYPES["events"])
 # Faults that leave nobody to say on which day the event was.
