@@ -22,7 +22,7 @@ export PATH := $(BIN):$(PATH)
 export PYSPARK_PYTHON := $(BIN)/python
 SUBMIT = $(BIN)/spark-submit --properties-file $(SPARK_CONF)
 
-.PHONY: help setup ready demo demo-shop test test-nights test-spark test-training test-plain test-long test-fast test-gpu lint type $(NIGHT_JOBS) $(TRAINING_JOBS) datasets compress maintain doctor tree bench bench-encode bench-gpu bench-dirt bench-learning cluster-start cluster-stop lock clean
+.PHONY: help setup ready demo demo-shop test test-nights test-spark test-training test-plain test-long test-fast fuzz test-gpu lint type $(NIGHT_JOBS) $(TRAINING_JOBS) datasets compress maintain doctor tree bench bench-encode bench-gpu bench-dirt bench-learning cluster-start cluster-stop lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ test-plain: setup
 
 test-fast: setup ## Run the tests that need neither a JVM nor training: under a minute
 	@$(BIN)/python -m pytest tests/contracts tests/rules tests/nn tests/workers tests/report tests/demo -m "not slow" $(ARGS)
+
+fuzz: setup ## Spoiled sources through the readers and `prepare`: ARGS='--nights 200 --seed 1'
+	@$(BIN)/python -m tests.fuzz.fuzz_inputs $(ARGS)
 
 test-gpu: $(STAMP)
 	@$(BIN)/python -m pytest tests/nn tests/workers $(ARGS)

@@ -11,6 +11,7 @@ from pathlib import Path
 from recsys_batch.contracts.config.load import load_config
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import EXIT_DONE, EXIT_INFRASTRUCTURE, RecsysBatchError
+from recsys_batch.spark.causes import root_cause
 
 log = logging.getLogger("recsys_batch")
 _SECONDS_FOR_LAST_LINES = 0.5
@@ -40,8 +41,9 @@ def run_job(main: Callable[[], None]) -> None:
     )
     for noisy in ("py4j", "httpx", "transformers", "pyspark"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # It prints a page of Java frames for every wrong expression, and the error below says it in a line.
-    logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
+    # They print a page of Java frames for every wrong expression, and the error below says it in a line.
+    for verbose in ("DataFrameQueryContextLogger", "SQLQueryContextLogger"):
+        logging.getLogger(verbose).setLevel(logging.CRITICAL)
     code = EXIT_DONE
     try:
         main()
@@ -51,8 +53,7 @@ def run_job(main: Callable[[], None]) -> None:
     except Exception as error:  # noqa: BLE001 - the outermost handler: whatever it is, the operator gets a code and a line
         traceback.print_exc()
         code = EXIT_INFRASTRUCTURE
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        _close(type(error).__name__, first, code)
+        _close(type(error).__name__, root_cause(error), code)
     sys.stdout.flush()
     sys.stderr.flush()
     # spark-submit copies our output in a thread that it does not wait for: the last lines are the ones that matter.

@@ -15,6 +15,7 @@ from recsys_batch.contracts.config.load import hash_config
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError, StagedRowsMissingError
 from recsys_batch.contracts.run_facts import STAGE_NAMES, NightOptions
+from recsys_batch.night.check_config import resolve_inputs
 from recsys_batch.night.context import Run
 from recsys_batch.night.encode import encode
 from recsys_batch.night.plan import RANK, Plan, Stage, identities_of, plan_one, plan_rest, plan_whole
@@ -25,8 +26,8 @@ from recsys_batch.night.rank import rank
 from recsys_batch.night.retrieve import RETRIEVE, retrieve
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.rules.pseudonyms import read_key
-from recsys_batch.spark.inputs.readers import naming_broken_files
-from recsys_batch.spark.inputs.sources import read_table, version_of
+from recsys_batch.spark.causes import naming_causes
+from recsys_batch.spark.inputs.sources import version_of
 from recsys_batch.spark.lake.runs import record_stage, record_status, start_run
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import give_up_claim, latest_release, roll_forward
@@ -71,7 +72,7 @@ def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptio
 def _run_night(spark: SparkSession, config: Config, ds: date, options: NightOptions, summary: RunSummary) -> None:
     lake = Lake.at(spark, config.lake.root)
     encoder, fingerprint = find_encoder(config)
-    inputs, input_bytes, events = _resolve_inputs(spark, config, ds)
+    inputs, input_bytes, events = _find_inputs(spark, config, ds)
     if options.dry_run:
         summary.state, summary.message = (
             "checked",
@@ -90,7 +91,7 @@ def _run_night(spark: SparkSession, config: Config, ds: date, options: NightOpti
         if is_local(spark):
             warm_workers(spark)
         if plan.todo[0] is STAGES[0]:
-            with naming_broken_files():
+            with naming_causes():
                 refuse_empty_day(events, config, ds)
         summary.run_id = plan.run_id
         replaces = previous.release_id if previous is not None else None
@@ -129,7 +130,7 @@ def _run_stages(run: Run, plan: Plan) -> None:
         started = time.monotonic()
         log.info("run %s: %s", run.run_id, stage.name)
         known = set(summary.counts)
-        with naming_broken_files():
+        with naming_causes():
             stage.work(run)
         summary.stages[stage.name] = time.monotonic() - started
         facts.made_by[stage.name] = run.run_id
@@ -155,12 +156,10 @@ def _leaving_status(run: Run) -> Iterator[None]:
     record_status(run.lake, run.ds, run.run_id, summary.state, summary.message, summary.stages, summary.counts)
 
 
-def _resolve_inputs(spark: SparkSession, config: Config, ds: date) -> tuple[dict[str, str], int, DataFrame]:
+def _find_inputs(spark: SparkSession, config: Config, ds: date) -> tuple[dict[str, str], int, DataFrame]:
     """Resolve every source and expression, so that a wrong one ends the run at once; return versions, bytes, events."""
-    tables = {name: getattr(config.sources, name) for name in ("events", "items", "reviews", "requests")}
-    given = {name: sources for name, sources in tables.items() if sources}
-    frames = {name: read_table(spark, name, sources, ds) for name, sources in given.items()}
-    found = {name: version_of(spark, sources, ds) for name, sources in given.items()}
+    frames = resolve_inputs(spark, config, ds)
+    found = {name: version_of(spark, getattr(config.sources, name), ds) for name in frames}
     versions = {name: version for name, (version, _) in found.items()}
     return versions, sum(length for _, length in found.values()), frames["events"]
 

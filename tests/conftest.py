@@ -5,8 +5,12 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 # It prints a page of Java frames for every expression that a test gets wrong on purpose.
 logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
@@ -55,8 +59,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in set(others)]
 
 
-@pytest.fixture(scope="session")
-def spark() -> Iterator["object"]:
+def start_session() -> "SparkSession":
+    """Start a session as tests need it: two task slots, little compiling."""
     from pyspark.sql import SparkSession
 
     from recsys_batch.spark.session import get_session
@@ -78,7 +82,12 @@ def spark() -> Iterator["object"]:
     for key, value in settings.items():
         builder = builder.config(key, value)
     builder.getOrCreate()
-    session = get_session("recsys-batch tests")
+    return get_session("recsys-batch tests")
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator["SparkSession"]:
+    session = start_session()
     yield session
     session.stop()
 

@@ -7,8 +7,8 @@ import pytest
 
 from recsys_batch.contracts.config.night import Source
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError, SourceColumnsError
+from recsys_batch.spark.causes import naming_causes
 from recsys_batch.spark.inputs.input_log import read_new, read_whole
-from recsys_batch.spark.inputs.readers import naming_broken_files
 from recsys_batch.spark.inputs.sources import read_table
 
 DS = date(2026, 6, 30)
@@ -170,7 +170,7 @@ def test_a_file_that_breaks_off_is_named(spark, lake, tmp_path):
     whole = gzip.compress(b"user,item\n" + b"".join(b"u%d,A\n" % n for n in range(50_000)))
     (tmp_path / "a.csv.gz").write_bytes(whole[: len(whole) // 2])
     expected = pytest.raises(InputNotReadyError, match=r"a\.csv\.gz: cannot be read to its end.*retry")
-    with expected as caught, naming_broken_files():
+    with expected as caught, naming_causes():
         read_new(lake, "events", [source(tmp_path / "a.csv.gz")], DS, plain, "")
     assert caught.value.exit_code == 10
     for n in (1, 2):
@@ -213,3 +213,10 @@ def test_a_delta_source_is_read_at_the_version_that_was_listed(spark, lake, tmp_
     monkeypatch.setattr(input_log, "files_of", then_optimized)
     made = source(table, "delta")
     assert rows_of(read_new(lake, "events", [made], DS, plain, "")) == EVENTS[:2]
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_a_local_file_that_hadoop_cannot_open_is_named(spark, tmp_path, form):
+    (tmp_path / "2024:05.csv").write_text("user,item\nu,A\n")
+    with pytest.raises(ConfigError, match=r"sources\.events\.0\.path: .*2024:05\.csv: .*colon.*rename it"):
+        read_table(spark, "events", [source(tmp_path, form)], DS)

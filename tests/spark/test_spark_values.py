@@ -2,8 +2,11 @@
 
 from datetime import date, datetime
 
+import pytest
+
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config.night import Source
+from recsys_batch.contracts.errors import SourceColumnsError
 from recsys_batch.spark.inputs.sources import read_table
 from recsys_batch.spark.inputs.values import MAX_ID, MAX_TEXT, typed
 
@@ -12,7 +15,8 @@ DS = date(2026, 6, 30)
 
 def values_of(spark, wanted):
     """SQL expression -> its value as an input column, for (expression, column, type); all in one job."""
-    columns = [typed(sql, column, kind).alias(f"v{n}") for n, (sql, column, kind) in enumerate(wanted)]
+    raw = dict(spark.range(1).selectExpr(*(f"{sql} AS v{n}" for n, (sql, *_) in enumerate(wanted))).dtypes)
+    columns = [typed(sql, column, kind, raw[f"v{n}"]).alias(f"v{n}") for n, (sql, column, kind) in enumerate(wanted)]
     return dict(zip((sql for sql, *_ in wanted), spark.range(1).select(*columns).first(), strict=True))
 
 
@@ -35,6 +39,8 @@ IDS = [
     (f"repeat('x', {MAX_ID})", "x" * MAX_ID),
     (f"repeat('x', {MAX_ID + 1})", None),
     ("NULL", None),
+    ("X'534b55'", "SKU"),  # bytes are text
+    ("X'61ff62'", "a\ufffdb"),
 ]
 OTHERS = [
     ("CAST(X'74c36561' AS STRING)", "string", "t\ufffdea"),
@@ -44,6 +50,8 @@ OTHERS = [
     ("'1e400'", "double", None),
     ("-DOUBLE('Infinity')", "double", None),
     ("'many'", "double", None),
+    ("X'332e35'", "double", 3.5),
+    ("X'ff'", "double", None),
     ("'2026-06-30 05:00:00'", "timestamp", datetime(2026, 6, 30, 5)),
     ("'10:15'", "timestamp", None),  # Spark makes it 10:15 of today
     ("'T10:15:30'", "timestamp", None),
@@ -70,10 +78,11 @@ def test_other_values(spark):
 
 
 def test_times_far_out_stay_within_what_a_calendar_can_hold(spark):
-    far = spark.range(1).select(
-        typed("TIMESTAMP_SECONDS(1782777600000)", "event_time", "timestamp").alias("late"),  # milliseconds for seconds
-        typed("TIMESTAMP_SECONDS(-1782777600000)", "event_time", "timestamp").alias("early"),
+    # Milliseconds taken for seconds.
+    late, early = (
+        typed(f"TIMESTAMP_SECONDS({sign}1782777600000)", "event_time", "timestamp", "timestamp") for sign in ("", "-")
     )
+    far = spark.range(1).select(late.alias("late"), early.alias("early"))
     row = far.selectExpr("YEAR(late) AS late", "YEAR(early) AS early").first()
     assert (row.late, row.early) == (9999, 1)
 
@@ -110,3 +119,11 @@ def test_every_input_column_crosses_the_boundary(spark, tmp_path):
         (row,) = read_table(spark, table, [source], DS).collect()
         expected = {"string": "\ufffd", "map<string,string>": {"\ufffd": "\ufffd"}, "array<string>": ["\ufffd"]}
         assert {name: row[name] for name in columns} == {name: expected.get(kind) for name, kind in columns.items()}
+
+
+def test_a_column_of_an_unfit_type_is_named(spark, tmp_path):
+    spark.sql("SELECT ARRAY(1) AS a, 'u' AS u").coalesce(1).write.parquet(str(tmp_path / "p"))
+    select = {"item_id": "u", "title": "u", "price": "a"}
+    source = Source(format="parquet", path=str(tmp_path / "p"), select=select)
+    with pytest.raises(SourceColumnsError, match=r"sources\.items\.0\.select\.price: gives array<int>.*no double"):
+        read_table(spark, "items", [source], DS)

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -21,6 +22,18 @@ def _compiles(pattern: str) -> str:
 
 Pattern = Annotated[str, AfterValidator(_compiles)]
 """A regular expression that is searched for; empty: none."""
+
+
+def _is_day(day: str) -> str:
+    try:
+        parsed = date.fromisoformat(day)
+    except ValueError:
+        raise ValueError(f"{day!r} is no date of the form YYYY-MM-DD") from None
+    return parsed.isoformat()
+
+
+Day = Annotated[str, AfterValidator(_is_day)]
+"""A date, YYYY-MM-DD."""
 
 
 class Accounts(Block):
@@ -122,7 +135,7 @@ class Prepare(Block):
     """Where the log has no session id, a pause longer than this begins a new session."""
     duplicate_click_seconds: float = Field(5.0, ge=0)
     """A click on the item that the same user clicked at most so long before is quarantined as `duplicate_click`."""
-    plausible_from: str = Field("2000-01-01", pattern=r"^\d{4}-\d{2}-\d{2}$")
+    plausible_from: Day = "2000-01-01"
     """Events before this date, and those more than a year after they were received (or after `ds`, where the log does
     not say), are quarantined as `clock_error`."""
     clock_tolerance_minutes: float = Field(10.0, ge=0)

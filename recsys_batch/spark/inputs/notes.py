@@ -60,7 +60,7 @@ def notes_on(
     for column, expression in select.items():
         text = F.expr(f"CAST(({expression}) AS STRING)")
         if types[column] == "string" and column not in IDS:
-            if raw[column] == "string":
+            if raw[column] in ("string", "binary"):
                 found.append(F.when(F.length(text) > MAX_TEXT, _note(CUT, column, F.length(text).cast("string"))))
         elif _may_come_to_nothing(raw[column], types[column]):
             given = text.isNotNull() & ~F.lower(F.trim(text)).isin(*_NOTHING)
@@ -107,4 +107,4 @@ def _may_come_to_nothing(raw: str, kind: str) -> bool:
     """Whether a value of the type `raw` may be there and have none in `kind`; those of the same type cannot."""
     if kind.startswith(("map", "array")):
         return False
-    return raw == "string" or (kind == "string" and raw.startswith(("float", "double", "decimal")))
+    return raw in ("string", "binary") or (kind == "string" and raw.startswith(("float", "double", "decimal")))

@@ -4,9 +4,8 @@ Whole reads and reads of some files take the same way, so that both give the sam
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, cast
 
@@ -44,7 +43,7 @@ def load_by_name(
 
     Empty files have no rows. Every frame is read by one reader, so that `_metadata` can be asked of it. `where` names
     the source in errors. Raises SourceNotFoundError without files, InputNotReadyError where all are empty or one breaks
-    off, ConfigError for wrong options.
+    off, ConfigError for wrong options and for names that cannot be opened.
     """
     listed: Sequence[FileState] = []
     if files is None and source.format != "delta":
@@ -59,6 +58,7 @@ def load_by_name(
         )
     if source.format == "delta":
         return [_load_delta(spark, source, files)]
+    _refuse_colons(where, files)
     written = [file for file in files if file.length]
     if not written:
         raise InputNotReadyError(
@@ -84,30 +84,22 @@ def load_by_name(
         ) from None
 
 
+def _refuse_colons(where: str, files: Sequence[FileState]) -> None:
+    """Hadoop takes what stands before a colon in the name of a local file for the scheme of a URI."""
+    for file in files:
+        if file.uri.startswith("file:") and ":" in file.path.rsplit("/", 1)[-1]:
+            raise ConfigError(
+                f"{where}.path: {file.path}: a local file whose name has a colon cannot be opened; rename it, or leave "
+                "it out of `path`"
+            )
+
+
 def united_by_name(frames: Sequence[DataFrame]) -> DataFrame:
     """Unite frames by the names of their columns; what one of them lacks is null there."""
     united = frames[0]
     for frame in frames[1:]:
         united = united.unionByName(frame, allowMissingColumns=True)
     return united
-
-
-@contextmanager
-def naming_broken_files() -> Iterator[None]:
-    """Turn the error of a Spark job that could not read a file to its end into one that names the file."""
-    try:
-        yield
-    except (PySparkException, Py4JJavaError) as error:
-        text = str(error)
-        found = re.search(r"FAILED_READ_FILE[^\n]*?file:? +(\S+?)\.(?:\s|$)", text)
-        if found is None:
-            raise
-        causes = re.findall(r"Caused by: (?:[\w$]+\.)*(\w+(?:Exception|Error)): ([^\n]*)", text)
-        cause = f" ({causes[-1][0]}: {causes[-1][1]})" if causes else ""
-        raise InputNotReadyError(
-            f"{found[1]}: cannot be read to its end{cause}; it is broken or still being written: retry when it has "
-            "arrived in full, or leave it out"
-        ) from error
 
 
 def _own(source: Reader, listed: Sequence[FileState]) -> list[FileState]:

@@ -2,11 +2,11 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from pyspark.errors import AnalysisException, ParseException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
@@ -106,15 +106,10 @@ def _selected(
         try:
             if source.explode:
                 joined = _exploded(joined, source.explode)
-            asked = joined.select(*(F.expr(expression).alias(column) for column, expression in select.items()))
-            made = {c: typed(select.get(c), c, kind, source.read_as.get(c, "")) for c, kind in types.items()}
-            frames.append(
-                joined.select(
-                    *(value.alias(column) for column, value in made.items()),
-                    kept.alias(KEPT),
-                    notes_on(select, types, dict(asked.dtypes), made).alias(NOTES),
-                    *([FILE] if with_file else []),
-                )
+            asked = joined.select(
+                *(F.expr(expression).alias(column) for column, expression in select.items()),
+                kept.alias(KEPT),
+                *([FILE] if with_file else []),
             )
         except (AnalysisException, ParseException) as error:
             columns = ", ".join(joined.columns)
@@ -122,7 +117,32 @@ def _selected(
                 f"{where}: an expression of `select` or `where` does not resolve on {source.path!r}: "
                 f"{_first_line(error)}; the file's columns are: {columns}"
             ) from None
+        frames.append(_safe(where, asked, types, source.read_as))
     return united_by_name(frames)
+
+
+def _safe(where: str, asked: DataFrame, types: Mapping[str, str], read_as: Mapping[str, str]) -> DataFrame:
+    """Take the columns of `select` through the boundary. Raises SourceColumnsError for one of an unfit type."""
+    raw = {column: kind for column, kind in asked.dtypes if column in types}
+    given = {column: f"`{column}`" for column in raw}
+    made = {c: typed(given.get(c), c, kind, raw.get(c, ""), read_as.get(c, "")) for c, kind in types.items()}
+    rest = [column for column in asked.columns if column not in types]
+    try:
+        notes = notes_on(given, types, raw, made)
+        return asked.select(*(value.alias(column) for column, value in made.items()), *rest, notes.alias(NOTES))
+    except AnalysisException:
+        for column in given:
+            _check_type(where, asked, column, made[column], raw[column], types[column])
+        raise
+
+
+def _check_type(where: str, asked: DataFrame, column: str, made: Column, raw: str, kind: str) -> None:
+    try:
+        asked.select(made)
+    except AnalysisException:
+        raise SourceColumnsError(
+            f"{where}.select.{column}: gives {raw}, of which no {kind} can be made; turn it in `select`"
+        ) from None
 
 
 def _with_elements(source: Source) -> Source:

@@ -60,17 +60,21 @@ _NUMBERS = {
 }
 
 
-def typed(expression: str | None, column: str, kind: str, form: str = "") -> Column:
-    """Return the SQL `expression` over the raw columns as the input column of that type (`Inputs.TYPES`).
+def typed(expression: str | None, column: str, kind: str, raw: str, form: str = "") -> Column:
+    """Return the SQL `expression`, of the type `raw`, as the input column of the type `kind` (`Inputs.TYPES`).
 
-    `form` is how the source writes it (`Source.read_as`).
+    Bytes are text, as old writers of Parquet leave it. `form` is how the source writes the values (`Source.read_as`).
     """
     if expression is None:
         return F.lit(None).cast(kind)
+    if raw == "binary":
+        expression, raw = f"CAST(({expression}) AS STRING)", "string"
     if form:
-        expression = _as_written(expression, form)
+        expression, raw = _as_written(expression, form), "string"
     if column in IDS:
-        return _id(expression)
+        return _id(expression, raw)
+    if kind == "timestamp":
+        return _time(expression, raw)
     make = _BOUNDARY.get(kind)
     return make(expression) if make is not None else F.expr(f"TRY_CAST(({expression}) AS {kind})")
 
@@ -110,31 +114,30 @@ def _id_list(expression: str) -> Column:
     return F.transform(ids, lambda value: _bounded(F.make_valid_utf8(value), MAX_ID))
 
 
-def _id(expression: str) -> Column:
+def _id(expression: str, raw: str) -> Column:
     """Write whole floating-point numbers as the integers they are; others, as they have lost digits, are no ids."""
-    kind, number = F.expr(f"typeof(({expression}))"), F.expr(f"TRY_CAST(({expression}) AS DOUBLE)")
-    exact = F.when(kind == "float", float(_EXACT["float"])).otherwise(float(_EXACT["double"]))
-    whole = F.when((number == F.floor(number)) & (F.abs(number) < exact), number.cast("bigint").cast("string"))
-    decimal = F.expr(f"TRY_CAST(({expression}) AS DECIMAL(38,10))")
-    whole_decimal = F.when(decimal == F.floor(decimal), F.floor(decimal).cast("string"))
-    made = (
-        F.when(kind.isin(*_EXACT), whole).when(kind.startswith("decimal"), whole_decimal).otherwise(_text(expression))
-    )
-    return _bounded(made, MAX_ID)
+    value = F.expr(f"({expression})")
+    if raw in _EXACT:
+        exact = (value == F.floor(value)) & (F.abs(value) < float(_EXACT[raw]))
+        return F.when(exact, value.cast("bigint").cast("string"))
+    if raw.startswith("decimal"):
+        return F.when(value == F.floor(value), F.floor(value).cast("string"))
+    return _bounded(_text(expression), MAX_ID)
 
 
 def _bounded(value: Column, length: int) -> Column:
     return F.when(F.length(value) <= length, value)
 
 
-def _time(expression: str) -> Column:
-    # Spark takes a time of day for one of today, whenever that is.
-    alone = F.expr(f"CAST(({expression}) AS STRING)").rlike(r"^\s*T?\d{1,2}:\d")
-    is_text = F.expr(f"typeof(({expression}))") == "string"
+def _time(expression: str, raw: str) -> Column:
     time = F.expr(f"TRY_CAST(({expression}) AS TIMESTAMP)")
     # Far out, and so a wrong clock, whichever year it says; no calendar beyond this can be read back.
     within = F.greatest(F.least(time, F.expr(_LAST_TIME)), F.expr(_FIRST_TIME))
-    return F.when(time.isNotNull() & ~(is_text & F.coalesce(alone, F.lit(False))), within)
+    if raw != "string":
+        return F.when(time.isNotNull(), within)
+    # Spark takes a time of day for one of today, whenever that is.
+    alone = F.expr(f"({expression})").rlike(r"^\s*T?\d{1,2}:\d")
+    return F.when(time.isNotNull() & ~alone, within)
 
 
 def _flag(expression: str) -> Column:
@@ -163,7 +166,6 @@ def _map(expression: str) -> Column:
 _BOUNDARY: dict[str, Callable[[str], Column]] = {
     "string": _long_text,
     "double": _number,
-    "timestamp": _time,
     "boolean": _flag,
     "map<string,string>": _map,
     "array<string>": _id_list,

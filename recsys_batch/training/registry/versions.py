@@ -157,6 +157,9 @@ class Registry:
         with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".moving-", encoding="utf-8") as stream:
             json.dump({"version": version, "reason": reason}, stream)
             stream.flush()
+            # The night may run under another account than training, and after a power cut.
+            os.fchmod(stream.fileno(), 0o644)
+            os.fsync(stream.fileno())
             try:
                 os.link(stream.name, folder / f"{number:06d}.json")  # whole or not at all, and never over another
             except FileExistsError as error:
