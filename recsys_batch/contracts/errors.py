@@ -76,6 +76,10 @@ class ModelFilesError(RecsysBatchError):
     """A model directory is incomplete, truncated, or holds weights in an unsafe format."""
 
 
+class InputLogChangedError(RecsysBatchError):
+    """Entries of the input log vanished while a night read them."""
+
+
 class StagedRowsMissingError(RecsysBatchError):
     """A run's staged slice does not hold the rows that its release counts."""
 

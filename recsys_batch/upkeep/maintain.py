@@ -5,14 +5,18 @@ May run beside nights. What is retained, and why each removal is safe, stands in
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from recsys_batch.contracts.columns import Inputs, Lists, Tables
 from recsys_batch.contracts.config.night import Config
+from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.report.summary import RunSummary
-from recsys_batch.spark.inputs.input_log import FILES
+from recsys_batch.rules.pseudonyms import read_key
+from recsys_batch.spark.events.rows import settings_key
+from recsys_batch.spark.inputs.input_log import FILES, forget_unread
 from recsys_batch.spark.lake.prepared import PREPARED
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.maintain.compaction import compact, vacuum
@@ -61,6 +65,7 @@ def maintain(lake: Lake, config: Config, fingerprint: str, summary: RunSummary, 
     summary.ds = f"nights from {nights.since}"
     steps: dict[str, Callable[[], Mapping[str, float]]] = {
         "runs": lambda: _remove_runs(lake, nights, now - retention, dry_run),
+        "input log": lambda: _forget_unread(lake, config, dry_run),
         "vectors": lambda: _sweep_vectors(lake, nights, fingerprint, now, retention, dry_run),
         "files": lambda: _compact(lake, nights, dry_run),
         "vacuum": lambda: {"files_deleted": _vacuum(lake, retention, dry_run)},
@@ -90,6 +95,18 @@ def _remove_runs(lake: Lake, nights: RetainedNights, before: datetime, dry_run: 
         "old_but_needed": old.needed,
         "prepared_runs_removed": len(superseded),
     }
+
+
+def _forget_unread(lake: Lake, config: Config, dry_run: bool) -> dict[str, float]:
+    variable = config.prepare.pseudonymize_with
+    try:
+        key = read_key(variable, os.environ) if variable else None
+    except ConfigError as error:
+        log.warning("the input log is kept whole: %s", error)
+        return {}
+    settings = settings_key(config.prepare, key)
+    gone = forget_unread(lake, "events", config.sources.events, settings, dry_run)
+    return {"files_forgotten": gone.files, "rows_forgotten": gone.rows}
 
 
 def _sweep_vectors(

@@ -3,11 +3,16 @@
 import os
 import shutil
 from datetime import date
+from pathlib import Path
+from urllib.parse import urlparse
 
 import pytest
+from pyspark.sql import functions as F
 
 from recsys_batch.contracts.config.night import Source
-from recsys_batch.spark.inputs.input_log import is_incremental, read_new, read_whole
+from recsys_batch.contracts.errors import InputLogChangedError
+from recsys_batch.spark.inputs import input_log
+from recsys_batch.spark.inputs.input_log import FILES, Forgotten, forget_unread, is_incremental, read_new, read_whole
 
 DS = date(2026, 6, 30)
 SELECT = {"user_id": "user", "event_type": "'view'", "event_time": "time", "item_id": "item", "domain": "day"}
@@ -108,3 +113,58 @@ def test_what_cannot_be_told_by_file_is_read_in_full(spark, log):
     ):
         assert not is_incremental(spark, log.source.model_copy(update=update)), update
     assert is_incremental(spark, log.source.model_copy(update={"format": "json", "schema_ddl": "user STRING"}))
+
+
+def bytes_of(lake, name):
+    """The bytes of a table's data files of its newest version, which are all that is left when it is vacuumed."""
+    return b"".join(Path(urlparse(uri).path).read_bytes() for uri in lake.read(name).inputFiles())
+
+
+def test_a_file_exported_anew_every_night_does_not_make_the_log_grow(spark, lake, log):
+    sizes = []
+    for number in range(4):
+        log.write("2026-06-28", "all", *(f"user{n}" for n in range(20)), f"new{number}")
+        read_new(lake, "events", [log.source], DS, plain, "settings")
+        gone = forget_unread(lake, "events", [log.source], "settings")
+        assert (gone.files, gone.rows) == ((1, 21) if number else (0, 0))
+        sizes.append((lake.read("input_log/events").count(), lake.read(FILES).count()))
+    assert sizes == [(21, 1)] * 4
+    assert len(rows_of(read_new(lake, "events", [log.source], DS, plain, "settings"))) == 21
+
+
+def test_what_was_read_under_other_settings_is_forgotten_and_a_dry_run_only_counts(spark, lake, log):
+    log.write("2026-06-28", "a", "alice@example.org")
+    read_new(lake, "events", [log.source], DS, plain, "raw ids")
+    hashed = lambda raw: plain(raw).withColumn("user_id", F.sha2("user_id", 256))  # noqa: E731
+    read_new(lake, "events", [log.source], DS, hashed, "pseudonyms")
+    assert forget_unread(lake, "events", [log.source], "pseudonyms", dry_run=True) == Forgotten(1, 1)
+    assert b"alice" in bytes_of(lake, "input_log/events")
+    assert forget_unread(lake, "events", [log.source], "pseudonyms") == Forgotten(1, 1)
+    assert b"alice" not in bytes_of(lake, "input_log/events")
+    assert forget_unread(lake, "events", [log.source], "pseudonyms") == Forgotten(0, 0)
+    assert read_new(lake, "events", [log.source], DS, hashed, "pseudonyms").files_read == 0
+
+
+def test_nothing_is_forgotten_while_a_source_is_away(spark, lake, log):
+    log.write("2026-06-28", "a", "u1")
+    read_new(lake, "events", [log.source], DS, plain, "settings")
+    log.remove("2026-06-28")
+    assert forget_unread(lake, "events", [log.source], "settings") == Forgotten(0, 0)
+    log.write("2026-06-29", "b", "u2")
+    assert forget_unread(lake, "events", [log.source], "settings") == Forgotten(1, 1)
+
+
+def test_a_night_whose_entries_vanish_says_so(spark, lake, log, monkeypatch):
+    """Maintenance under another config, between a night's look at the entries and its reading."""
+    log.write("2026-06-28", "a", "u1")
+    read_new(lake, "events", [log.source], DS, plain, "settings")
+    known = input_log._known_files
+
+    def and_then_forget(*args):
+        found = known(*args)
+        forget_unread(lake, "events", [log.source], "other settings")
+        return found
+
+    monkeypatch.setattr(input_log, "_known_files", and_then_forget)
+    with pytest.raises(InputLogChangedError, match=r"1 entries of events vanished.*run the night again"):
+        read_new(lake, "events", [log.source], DS, plain, "settings")

@@ -6,23 +6,26 @@ Knows no rule of any input table: the caller brings the normalization.
 """
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config.night import Source
+from recsys_batch.contracts.errors import InputLogChangedError
 from recsys_batch.spark.inputs.readers import files_of, option_of
 from recsys_batch.spark.inputs.sources import FILE, at_date, read_source
 from recsys_batch.spark.lake.files import FileState, absolute_uri
 from recsys_batch.spark.lake.tables import Lake, retry_conflicts
 from recsys_batch.spark.session import make_frame
 
+log = logging.getLogger("recsys_batch.night")
 FILES = "input_files"
 _FILES_DDL = (
     "table STRING, file_key BIGINT, batch_file BIGINT, path STRING, length BIGINT, modified_ms BIGINT, batch STRING"
@@ -148,10 +151,64 @@ def _append(
 
 
 def _from_log(lake: Lake, table: str, current: dict[int, FileState]) -> DataFrame:
-    keys = make_frame(lake.spark, [(key,) for key in current], "file_key BIGINT")
-    entered = lake.read(FILES).where(F.col("table") == table).join(F.broadcast(keys), "file_key", "left_semi")
-    counted = entered.select(F.col("batch_file").alias(_BATCH_FILE))
-    return lake.read(_log_name(table)).join(F.broadcast(counted), _BATCH_FILE, "left_semi").drop(_BATCH_FILE)
+    # As it stands before the entries are looked up: maintenance takes entries away first, then their rows.
+    logged = lake.read(_log_name(table))
+    entered = lake.read(FILES).where(F.col("table") == table).select("file_key", "batch_file").collect()
+    counted = [(row.batch_file,) for row in entered if row.file_key in current]
+    if len(counted) != len(current):
+        raise InputLogChangedError(
+            f"{FILES}: {len(current) - len(counted)} entries of {table} vanished while they were read, as by a "
+            "maintenance job under another config; run the night again"
+        )
+    named = F.broadcast(make_frame(lake.spark, counted, f"{_BATCH_FILE} BIGINT"))
+    return logged.join(named, _BATCH_FILE, "left_semi").drop(_BATCH_FILE)
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was taken out of the log of one table."""
+
+    files: int
+    """Entries: files that are gone, have changed since, or were read under other settings."""
+    rows: int
+
+
+def forget_unread(lake: Lake, table: str, sources: Sequence[Source], settings: str, dry_run: bool = False) -> Forgotten:
+    """Take out of the log what a night under these sources and settings would not read.
+
+    The rows are gone from the newest version of the log at once, and from its files when these are vacuumed. Where a
+    source lists no file at all nothing is taken: the disk may be away. With `dry_run` nothing is taken either way.
+    """
+    if not (lake.exists(FILES) and lake.exists(_log_name(table))):
+        return Forgotten(0, 0)
+    current: set[int] = set()
+    for source in (each for each in sources if is_incremental(lake.spark, each)):
+        listed = files_of(lake.spark, source)
+        if not listed:
+            log.warning("input_log/%s: kept whole, as nothing is at %s now", table, source.path)
+            return Forgotten(0, 0)
+        current.update(_file_key(source, file, settings) for file in listed)
+    entries = lake.read(FILES).where(F.col("table") == table).select("file_key", "batch_file").collect()
+    unread = [row for row in entries if row.file_key not in current]
+    if not unread:
+        return Forgotten(0, 0)
+    keys = make_frame(lake.spark, [(row.file_key,) for row in unread], "file_key BIGINT")
+    batches = make_frame(lake.spark, [(row.batch_file,) for row in unread], f"{_BATCH_FILE} BIGINT")
+    rows = lake.read(_log_name(table)).join(F.broadcast(batches), _BATCH_FILE, "left_semi").count()
+    if not dry_run:
+        # In this order, so that no night counts on an entry whose rows are gone.
+        same_file = F.expr("t.file_key = s.file_key") & (F.col("t.table") == table)
+        _delete_matched(lake, FILES, keys, same_file)
+        _delete_matched(lake, _log_name(table), batches, F.expr(f"t.{_BATCH_FILE} = s.{_BATCH_FILE}"))
+    return Forgotten(len(unread), rows)
+
+
+def _delete_matched(lake: Lake, name: str, keys: DataFrame, same: Column) -> None:
+    def delete() -> None:
+        target = DeltaTable.forPath(lake.spark, lake.path(name)).alias("t")
+        target.merge(keys.alias("s"), same).whenMatchedDelete().execute()
+
+    retry_conflicts(delete)
 
 
 def _log_name(table: str) -> str:
