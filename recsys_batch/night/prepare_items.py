@@ -1,5 +1,6 @@
 """The catalog of the date: known items, one row each, completed, with a history, a text, and reviews to draw on."""
 
+import logging
 from statistics import median
 
 from pyspark.sql import DataFrame
@@ -20,6 +21,7 @@ from recsys_batch.spark.inputs.sources import read_table
 from recsys_batch.spark.lake.indices import assign_indices
 from recsys_batch.spark.lake.runs import recent_counts
 
+log = logging.getLogger("recsys_batch.night")
 # Nights that the catalog is held against; fewer items than the second say nothing.
 _NIGHTS_COMPARED = 7
 _FEW_ITEMS = 20
@@ -35,7 +37,7 @@ def prepare_items(intake: Intake) -> DataFrame:
         classify_items(read_table(run.spark, "items", config.sources.items, run.ds), settings, run.ds)
     )
     used = intake.settle("items", classified)
-    observe_items(run.lake, used, settings.history_columns, run.ds)
+    observe_items(run.lake, used, settings.history_columns, run.ds, _shows_the_date(run))
     chosen = run.park(choose_items(used, settings.item_duplicates), "prepare", "chosen_items")
     indices = assign_indices(run.lake, "item", chosen.select(F.col("item_id").alias("id")))
     indexed = chosen.join(indices.select(F.col("id").alias("item_id"), F.col("index").alias("item_index")), "item_id")
@@ -57,6 +59,18 @@ def prepare_items(intake: Intake) -> DataFrame:
     _check_catalog(intake, items)
     classified.unpersist()
     return items
+
+
+def _shows_the_date(run: Run) -> bool:
+    """Whether the catalog sources show the catalog of the date: they name it, or no later night has been prepared."""
+    if all("{ds}" in source.path for source in run.config.sources.items):
+        return True
+    if not run.lake.exists(Tables.ITEMS):
+        return True
+    later = run.lake.read(Tables.ITEMS).where(F.col("ds") > F.lit(run.ds)).select("ds").limit(1).collect()
+    if later:
+        log.info("prepare: a later night has been prepared: undated rows of the catalog do not enter item_history")
+    return not later
 
 
 def _prepare_reviews(intake: Intake, items: DataFrame) -> DataFrame | None:

@@ -184,3 +184,22 @@ def test_an_event_gets_the_version_of_its_time_and_stays_one_row(frame, bound):
     assert sorted(one.n for one in rows if one.item_id is None) == sorted(e[0] for e in expected if e[1] is None)
     assert all(one.seen is None for one in rows if one.item_id is None)
     assert len({one.seen is None for one in rows}) == 2
+
+
+def test_a_past_date_run_again_on_the_catalog_of_today_rewrites_no_history(frame, lake):
+    def night(ds, price, **options):
+        observe_items(lake, frame(TYPES, [row("i", None, "kettle", price=price)]), COLUMNS, ds, **options)
+
+    night(NIGHTS[0], 10.0)
+    night(NIGHTS[2], 20.0)
+    known = versions_of(lake, NIGHTS[2])[0]
+    assert [(start, content[2]) for start, _, content in known["i"]] == [
+        (ALWAYS, 10.0),
+        (f"{NIGHTS[2]} 00:00:00", 20.0),
+    ]
+    night(NIGHTS[1], 20.0, is_of_ds=False)
+    assert versions_of(lake, NIGHTS[2])[0] == known
+    # Dated rows say themselves since when they hold.
+    dated = frame(TYPES, [row("j", "2026-06-04 00:00:00", "lamp")])
+    observe_items(lake, dated, COLUMNS, NIGHTS[1], is_of_ds=False)
+    assert set(versions_of(lake, NIGHTS[2])[0]) == {"i", "j"}

@@ -21,13 +21,14 @@ from recsys_batch.spark.session import make_frame
 _BROADCAST_ROWS = 500_000
 
 
-def observe_items(lake: Lake, rows: DataFrame, columns: Sequence[str], ds: date) -> None:
+def observe_items(lake: Lake, rows: DataFrame, columns: Sequence[str], ds: date, is_of_ds: bool = True) -> None:
     """Store what `rows` (item_id, updated_at, columns), the whole catalog source as of `ds`, says of each item.
 
     Rows later than `ds` are ignored. A null `updated_at` means since always (1970) where the item also has dated rows,
     or was never observed before. Else it is a snapshot: where it differs from the version open at `ds`, it holds from
     midnight of `ds`. Of two contents at one instant the one with the greater hash is kept.
-    A second call, or one at the same time, changes nothing.
+    A second call, or one at the same time, changes nothing. Where the source does not show the catalog of `ds`
+    (`is_of_ds`), as where a past date is run again on a file of today, snapshots say nothing and are left out.
     """
     starts = _run_starts(
         rows.where(F.col("updated_at").isNull() | (F.col("updated_at") < _end_of(ds))).select(
@@ -41,6 +42,8 @@ def observe_items(lake: Lake, rows: DataFrame, columns: Sequence[str], ds: date)
     # An undated row is a snapshot where it is all that the source says of the item.
     alone = F.lag("item_id").over(_in_order()).isNull() & F.lead("item_id").over(_in_order()).isNull()
     starts = starts.withColumn("_snapshot", F.col("_undated") & alone).drop("_undated")
+    if not is_of_ds:
+        starts = starts.where(~F.col("_snapshot"))
 
     if not lake.exists(Tables.ITEM_HISTORY):
         types = Inputs.TYPES["items"]
