@@ -1,5 +1,6 @@
 """Reading a config file: what is refused, and how clearly; what variables and overrides do; what the hash covers."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from recsys_batch.contracts.columns import EVENT_TYPES, Inputs
 from recsys_batch.contracts.config.load import hash_config, load_config
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import ConfigError, SourceColumnsError
@@ -396,3 +398,30 @@ def test_every_config_of_the_repository_loads_without_any_variable_set(path: Pat
     assert isinstance(config, Config)
     assert config.name == path.stem
     assert config.lake.root == f"lake/{path.stem}"
+
+
+def test_the_minimal_config_is_short_and_takes_its_files_from_one_folder() -> None:
+    path = CONF / "minimal.yaml"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 30
+    sources = load_config(path, env={"SHOP": "/shop"}).sources
+    assert [source.path for source in (*sources.events, *sources.items)] == ["/shop/events.csv", "/shop/items.csv"]
+
+
+def test_the_shop_of_the_page_on_own_data_is_a_whole_config(tmp_path: Path) -> None:
+    page = (CONF.parent / "docs/own-data.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "laden.yaml"
+    path.write_text(block, encoding="utf-8")
+    config = load_config(path, env={})
+    assert config.prepare.timezone == "Europe/Berlin"
+    assert config.sources.items[0].read_as["price"] == "decimal_comma"
+
+
+def test_the_page_on_own_data_names_every_input_column() -> None:
+    page = (CONF.parent / "docs/own-data.md").read_text(encoding="utf-8")
+    columns = page.partition("## Columns")[2].partition("\n## ")[0]
+    for table in ("events", "items", "reviews"):
+        named = ", ".join(re.findall(rf"^\| {table} \| (.*?) \|", columns, re.MULTILINE))
+        assert sorted(re.findall(r"\w+", named)) == sorted(Inputs.TYPES[table])
+        assert sorted(re.findall(r"\*\*(\w+)\*\*", named)) == sorted(Inputs.REQUIRED[table])
+    assert re.findall(r"`(\w+)`", columns.partition("Event types:")[2]) == list(EVENT_TYPES)
