@@ -79,7 +79,8 @@ test-plain: setup
 test-fast: setup ## Run the tests that need neither a JVM nor training: under a minute
 	@$(BIN)/python -m pytest tests/contracts tests/rules tests/nn tests/workers tests/report tests/demo -m "not slow" $(ARGS)
 
-fuzz: setup ## Spoiled sources through the readers and `prepare`: ARGS='--nights 200 --seed 1'
+# Spoiled sources through the readers and `prepare`: ARGS='--nights 200 --seed 1'.
+fuzz: setup
 	@$(BIN)/python -m tests.fuzz.fuzz_inputs $(ARGS)
 
 test-gpu: $(STAMP)

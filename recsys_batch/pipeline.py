@@ -15,7 +15,7 @@ from recsys_batch.contracts.config.load import hash_config
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError, StagedRowsMissingError
 from recsys_batch.contracts.run_facts import STAGE_NAMES, NightOptions
-from recsys_batch.night.check_config import resolve_inputs
+from recsys_batch.night.check_config import INPUTS, resolve_inputs
 from recsys_batch.night.context import Run
 from recsys_batch.night.encode import encode
 from recsys_batch.night.plan import RANK, Plan, Stage, identities_of, plan_one, plan_rest, plan_whole
@@ -24,9 +24,12 @@ from recsys_batch.night.prepare_events import refuse_empty_day
 from recsys_batch.night.publish import audit, publish, register
 from recsys_batch.night.rank import rank
 from recsys_batch.night.retrieve import RETRIEVE, retrieve
+from recsys_batch.report.preview import print_previews
+from recsys_batch.report.progress import open_console
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.rules.pseudonyms import read_key
 from recsys_batch.spark.causes import naming_causes
+from recsys_batch.spark.inputs.preview import preview_source
 from recsys_batch.spark.inputs.sources import version_of
 from recsys_batch.spark.lake.runs import record_stage, record_status, start_run
 from recsys_batch.spark.lake.tables import Lake
@@ -74,6 +77,7 @@ def _run_night(spark: SparkSession, config: Config, ds: date, options: NightOpti
     encoder, fingerprint = find_encoder(config)
     inputs, input_bytes, events = _find_inputs(spark, config, ds)
     if options.dry_run:
+        _show_inputs(spark, config, ds)
         summary.state, summary.message = (
             "checked",
             f"dry run: {ds} would be written to {lake.root}; nothing was written",
@@ -162,6 +166,16 @@ def _find_inputs(spark: SparkSession, config: Config, ds: date) -> tuple[dict[st
     found = {name: version_of(spark, getattr(config.sources, name), ds) for name in frames}
     versions = {name: version for name, (version, _) in found.items()}
     return versions, sum(length for _, length in found.values()), frames["events"]
+
+
+def _show_inputs(spark: SparkSession, config: Config, ds: date) -> None:
+    previews = (
+        preview_source(spark, table, number, source, ds)
+        for table in INPUTS
+        for number, source in enumerate(getattr(config.sources, table))
+    )
+    with naming_causes():
+        print_previews(previews, ds.isoformat(), config.prepare.timezone, open_console())
 
 
 def _user_key_version(config: Config) -> dict[str, str]:

@@ -102,6 +102,27 @@ class TableProfile:
         return sum(self.statuses.values())
 
 
+@dataclass(frozen=True)
+class SourcePreview:
+    """The first rows of a source before and after its expressions, and how many values there are."""
+
+    where: str
+    """`sources.TABLE.NUMBER`."""
+    path: str
+    before: tuple[dict[str, str], ...]
+    """Its first rows: column of the file -> value, shortened."""
+    after: tuple[dict[str, str], ...]
+    """The same rows as they are read: column of the input table -> value, ids masked."""
+    rows: int
+    """Rows looked at, from the first on."""
+    null_share: dict[str, float]
+    """Column of `select` -> share of the rows that have no value there."""
+    unread: dict[str, int]
+    """Column of `select` -> rows whose value was given and could not be read."""
+    on_ds: int | None
+    """Of `events`: rows whose time is of the business date, in the shop's time zone; else None."""
+
+
 def mask_id(value: str, shown: int = 1) -> str:
     """Return the first characters and the length: enough to see what kind of id it is, not whose."""
     head = value[:shown] if len(value) > 2 * shown else ""

@@ -67,9 +67,16 @@ def reporting(summary: RunSummary, status_file: str) -> Iterator[RunSummary]:
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
-    """Print the run as one table: counts by stage, seconds, gate verdicts; nothing of one that failed before any."""
-    if summary.state == "failed" and not (summary.counts or summary.stages or summary.checks):
-        return
+    """Print the run as one table: counts by stage, seconds, gate verdicts; none where there are none."""
+    if summary.counts or summary.stages or summary.checks:
+        _print_table(summary, console)
+    elif summary.state != "failed":
+        console.print(f"{summary.name} {summary.ds}: {summary.state}", markup=False, highlight=False)
+    if summary.message and summary.state != "failed":  # a failure is the job's last line
+        console.print(summary.message, markup=False, highlight=False)
+
+
+def _print_table(summary: RunSummary, console: Console) -> None:
     table = Table(title=f"{summary.name} {summary.ds}: {summary.state}", show_lines=False)
     table.add_column("what")
     table.add_column("value", justify="right")
@@ -89,8 +96,6 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         passed = sum(check.verdict == "pass" for check in summary.checks)
         table.add_row("gates passed", f"{passed} of {len(summary.checks)}")
     console.print(table)
-    if summary.message and summary.state != "failed":  # a failure is the job's last line
-        console.print(summary.message, markup=False, highlight=False)
 
 
 def _written(number: float) -> str:

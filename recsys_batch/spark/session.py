@@ -27,13 +27,15 @@ _REQUIRED_SETTINGS = {
     "spark.sql.mapKeyDedupPolicy": "LAST_WIN",
     # Times as pandas writes them; `inputs.readers` makes times of the numbers.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
+    # Exports of old tills and spreadsheets are in windows-1252 or GBK.
+    "spark.sql.legacy.javaCharsets": "true",
 }
 
+# More rows than this are not sent to every executor.
+MAX_BROADCAST_ROWS = 2_000_000
 # Bytes of input files. Below the first, compiling a plan takes longer than interpreting it (a shop of 0.5 MB gains a
 # seventh of its night, one of 3 MB and 540,000 events loses a tenth), and so does a second task; below the second, so
 # does planning anew.
-# More rows than this are not sent to every executor.
-MAX_BROADCAST_ROWS = 2_000_000
 _SMALL_BYTES = 2**20
 _ADAPTIVE_FROM_BYTES = 64 * 2**20
 

@@ -19,6 +19,7 @@ PROMISED = {
     "ExpectationFailedError": 20,
     "GateFailedError": 20,
     "ModelFilesError": 30,
+    "InputLogChangedError": 30,
     "StagedRowsMissingError": 30,
     "AnotherPublisherWonError": 40,
 }
