@@ -12,9 +12,10 @@ from recsys_batch.contracts.data_profile import SourcePreview, mask_id
 from recsys_batch.spark.inputs.notes import UNREAD, has_note
 from recsys_batch.spark.inputs.readers import load_by_name
 from recsys_batch.spark.inputs.sources import KEPT, at_date, read_source
-from recsys_batch.spark.inputs.values import IDS
 
 _MAX_CHARS = 40
+# Ids of people, or made of them.
+_HIDDEN = ("user_id", "session_id", "event_id", "request_id")
 
 
 def preview_source(
@@ -38,7 +39,7 @@ def preview_source(
         where,
         dated.path,
         _shown(raw.limit(num_rows), _ids_of(raw, source)),
-        _shown(typed.select(*columns).limit(num_rows), IDS),
+        _shown(typed.select(*columns).limit(num_rows), _HIDDEN),
         row["rows"],
         {column: row[f"null_{column}"] / max(row["rows"], 1) for column in columns},
         {column: row[f"unread_{column}"] for column in columns if row[f"unread_{column}"]},
@@ -47,8 +48,8 @@ def preview_source(
 
 
 def _ids_of(raw: DataFrame, source: Source) -> tuple[str, ...]:
-    """Return the columns of the file that ids are made of."""
-    used = " ".join(expression for column, expression in source.select.items() if column in IDS).lower()
+    """Return the columns of the file that ids of people are made of."""
+    used = " ".join(expression for column, expression in source.select.items() if column in _HIDDEN).lower()
     return tuple(column for column in raw.columns if re.search(rf"\b{re.escape(column.lower())}\b", used))
 
 
