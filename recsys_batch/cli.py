@@ -15,6 +15,8 @@ from recsys_batch.spark.causes import root_cause
 
 log = logging.getLogger("recsys_batch")
 _SECONDS_FOR_LAST_LINES = 0.5
+# As shells have it for a program that Ctrl-C ended.
+_EXIT_STOPPED = 130
 
 
 def job_parser(description: str, needs_ds: bool = True) -> argparse.ArgumentParser:
@@ -50,6 +52,9 @@ def run_job(main: Callable[[], None]) -> None:
     except RecsysBatchError as error:
         code = error.exit_code
         _close(type(error).__name__, str(error), code)
+    except KeyboardInterrupt:
+        code = _EXIT_STOPPED
+        log.error("STOPPED by hand with exit code %d: nothing is half published; --resume goes on from here", code)
     except Exception as error:  # noqa: BLE001 - the outermost handler: whatever it is, the operator gets a code and a line
         traceback.print_exc()
         code = EXIT_INFRASTRUCTURE

@@ -31,6 +31,7 @@ _REQUIRED_SETTINGS = {
     "spark.sql.legacy.javaCharsets": "true",
 }
 
+_DELTA_CLASS = "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 # More rows than this are not sent to every executor.
 MAX_BROADCAST_ROWS = 2_000_000
 # Bytes of input files. Below the first, compiling a plan takes longer than interpreting it (a shop of 0.5 MB gains a
@@ -55,6 +56,14 @@ def get_session(app_name: str) -> SparkSession:
         raise ConfigError(
             "the Spark session has no Delta Lake: start the job with "
             "`spark-submit --properties-file conf/spark/local.conf jobs/...` (or standalone.conf)"
+        )
+    if not spark._jvm.org.apache.spark.util.Utils.classIsLoadable(_DELTA_CLASS):  # type: ignore[union-attr]
+        jars = spark.conf.get("spark.jars", "") or spark.conf.get("spark.jars.packages", "")
+        spark.stop()
+        raise ConfigError(
+            f"Delta Lake's jars are not loaded: spark.jars is {jars!r}, a path from the working folder {os.getcwd()}; "
+            "start the job in the folder of the checkout (after `make ready`), or pass the jars with an absolute path "
+            "(`--conf spark.jars=/path/*.jar`)"
         )
     for key, value in _REQUIRED_SETTINGS.items():
         spark.conf.set(key, value)
