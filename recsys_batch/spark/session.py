@@ -61,9 +61,9 @@ def get_session(app_name: str) -> SparkSession:
         jars = spark.conf.get("spark.jars", "") or spark.conf.get("spark.jars.packages", "")
         spark.stop()
         raise ConfigError(
-            f"Delta Lake's jars are not loaded: spark.jars is {jars!r}, a path from the working folder {os.getcwd()}; "
-            "start the job in the folder of the checkout (after `make ready`), or pass the jars with an absolute path "
-            "(`--conf spark.jars=/path/*.jar`)"
+            f"Delta Lake's jars are not loaded (spark.jars: {jars or 'nothing found'}); a relative path such as "
+            f".cache/jars/*.jar is looked for in the working folder, {os.getcwd()}: start the job in the folder of the "
+            "checkout (after `make ready`), or give the jars an absolute path (`--conf spark.jars=/path/*.jar`)"
         )
     for key, value in _REQUIRED_SETTINGS.items():
         spark.conf.set(key, value)

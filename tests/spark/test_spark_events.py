@@ -274,3 +274,12 @@ def test_accounts_that_are_no_shoppers_are_told_by_what_they_do(raw, items):
     prepare = PREPARE.model_copy(update={"accounts": touching})
     flagged = {row.user_id for row in classify(raw, items, rows, prepare).accounts.where("kind = 'bot'").collect()}
     assert flagged == {"FAST", "BRIEF", "SLOW", "DOZENS", "HOME", "ONCE"}
+
+
+def test_a_tolerance_of_half_a_minute_is_half_a_minute(raw):
+    received = "2026-06-30 10:00:00"
+    ahead = {"30": "2026-06-30 10:00:30", "31": "2026-06-30 10:00:31"}
+    rows = [BASE | {"domain": name, "event_time": time, "received_at": received} for name, time in ahead.items()]
+    frame = normalize_events(Prepare(clock_tolerance_minutes=0.5), None)(raw("events", rows))
+    faults = {row.domain: row["fault"] for row in frame.collect()}
+    assert faults == {"30": None, "31": "future_event"}

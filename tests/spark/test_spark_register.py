@@ -1,7 +1,11 @@
 """Published tables are named in the catalog where one is configured."""
 
+import logging
 from pathlib import Path
 
+from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.config.night import Config
+from recsys_batch.night.publish import register
 from recsys_batch.spark.lake.tables import Lake
 
 
@@ -15,3 +19,22 @@ def test_tables_are_named_in_the_catalog_once(spark, tmp_path: Path) -> None:
         assert [tuple(row) for row in lake.read("lists").select("n").collect()] == [(7,)]
     finally:
         spark.sql("DROP SCHEMA IF EXISTS shop_catalog CASCADE")
+
+
+def test_a_registration_that_failed_ends_no_night_and_the_next_run_makes_it_good(spark, tmp_path, caplog) -> None:
+    source = {"format": "csv", "path": "none"}
+    events = source | {"select": {"user_id": "u", "event_type": "t", "event_time": "e"}}
+    sources = {"events": [events], "items": [source | {"select": {"item_id": "i", "title": "t"}}]}
+    config = Config.model_validate({"name": "shop", "sources": sources, "lake": {"catalog_schema": "shop_later"}})
+    lake = Lake.at(spark, str(tmp_path / "lake"))
+    tables = (Tables.USER_RECOMMENDATIONS, Tables.RELEASES, Tables.QUALITY_METRICS)
+    try:
+        with caplog.at_level(logging.ERROR):
+            register(lake, config, tables[:1])  # nothing is there that could be named
+        assert "the registration in shop_later could not be written; the night goes on" in caplog.text
+        for table in tables:
+            lake.ensure(table, "ds DATE, n INT", ("ds",))
+        register(lake, config, tables[:1])
+        assert {row.tableName for row in spark.sql("SHOW TABLES IN shop_later").collect()} == set(tables)
+    finally:
+        spark.sql("DROP SCHEMA IF EXISTS shop_later CASCADE")

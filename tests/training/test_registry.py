@@ -1,6 +1,8 @@
 """The registry: immutable versions, spoiled files found, one winner of two promotions."""
 
 import json
+import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -96,6 +98,17 @@ def test_champion_follows_the_moves(registry: Registry, model: Path) -> None:
     assert registry.champion_folder("encoder").parent.name == second.version
     with pytest.raises(AnotherPromotionWonError):
         registry.point_to("encoder", first.version, "back", one)
+
+
+def test_a_night_under_another_account_can_read_the_champion(registry: Registry, model: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        version = registry.register(manifest(), model, {}).version
+        registry.point_to("encoder", version, "first", None)
+    finally:
+        os.umask(before)
+    (pointer,) = (registry.root / "encoder" / "champions").glob("*.json")
+    assert stat.S_IMODE(pointer.stat().st_mode) == 0o644
 
 
 def test_of_many_promotions_at_once_one_wins(registry: Registry, model: Path) -> None:
