@@ -54,7 +54,8 @@ def run_job(main: Callable[[], None]) -> None:
         _close(type(error).__name__, str(error), code)
     except KeyboardInterrupt:
         code = _EXIT_STOPPED
-        log.error("STOPPED by hand with exit code %d: nothing is half published; --resume goes on from here", code)
+        # Where it was stopped says nothing.
+        log.error("STOPPED by hand with exit code %d: nothing half published; --resume goes on", code)  # noqa: TRY400
     except Exception as error:  # noqa: BLE001 - the outermost handler: whatever it is, the operator gets a code and a line
         traceback.print_exc()
         code = EXIT_INFRASTRUCTURE

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
 import pyarrow as pa
@@ -62,7 +63,7 @@ def get_session(app_name: str) -> SparkSession:
         spark.stop()
         raise ConfigError(
             f"Delta Lake's jars are not loaded (spark.jars: {jars or 'nothing found'}); a relative path such as "
-            f".cache/jars/*.jar is looked for in the working folder, {os.getcwd()}: start the job in the folder of the "
+            f".cache/jars/*.jar is looked for in the working folder, {Path.cwd()}: start the job in the folder of the "
             "checkout (after `make ready`), or give the jars an absolute path (`--conf spark.jars=/path/*.jar`)"
         )
     for key, value in _REQUIRED_SETTINGS.items():

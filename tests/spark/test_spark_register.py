@@ -21,7 +21,9 @@ def test_tables_are_named_in_the_catalog_once(spark, tmp_path: Path) -> None:
         spark.sql("DROP SCHEMA IF EXISTS shop_catalog CASCADE")
 
 
-def test_a_registration_that_failed_ends_no_night_and_the_next_run_makes_it_good(spark, tmp_path, caplog) -> None:
+def test_a_registration_that_failed_ends_no_night_and_the_next_run_makes_it_good(
+    spark, tmp_path, caplog, monkeypatch
+) -> None:
     source = {"format": "csv", "path": "none"}
     events = source | {"select": {"user_id": "u", "event_type": "t", "event_time": "e"}}
     sources = {"events": [events], "items": [source | {"select": {"item_id": "i", "title": "t"}}]}
@@ -29,11 +31,16 @@ def test_a_registration_that_failed_ends_no_night_and_the_next_run_makes_it_good
     lake = Lake.at(spark, str(tmp_path / "lake"))
     tables = (Tables.USER_RECOMMENDATIONS, Tables.RELEASES, Tables.QUALITY_METRICS)
     try:
-        with caplog.at_level(logging.ERROR):
-            register(lake, config, tables[:1])  # nothing is there that could be named
-        assert "the registration in shop_later could not be written; the night goes on" in caplog.text
         for table in tables:
             lake.ensure(table, "ds DATE, n INT", ("ds",))
+
+        def away(*_: object) -> None:
+            raise ConnectionError("the catalog is away")
+
+        with caplog.at_level(logging.ERROR), monkeypatch.context() as patched:
+            patched.setattr(Lake, "register", away)
+            register(lake, config, tables[:1])
+        assert "the registration in shop_later could not be written; the night goes on" in caplog.text
         register(lake, config, tables[:1])
         assert {row.tableName for row in spark.sql("SHOW TABLES IN shop_later").collect()} == set(tables)
     finally:
