@@ -73,3 +73,20 @@ EMBEDDINGS_DDL = (
 # Vectors that no retained night uses, since when that is known, and once they are being removed, which of their rows:
 # those encoded before `remove_before` (`spark.orphans`).
 EMBEDDING_ORPHANS_DDL = "text_key STRING, fingerprint STRING, marked_at TIMESTAMP, remove_before TIMESTAMP"
+
+# What a data catalog shows of the published list tables; no column of theirs is ever null.
+LIST_COMMENTS = {
+    "ds": "business date",
+    "user_id": "who gets the list; the pseudonym where the shop asks for pseudonyms",
+    "query": "search query that the list is for: NFKC, lower case, single blanks",
+    "item_id": "recommended item",
+    "similar_item_id": "item to show beside the key item",
+    "request_id": "request that the list is for",
+    "rank": "place in the list, from 1 without gaps",
+    "score": "score of the run that made the list; does not rise with rank, comparable within a list only",
+    "sources": "candidate sources that proposed the item",
+    "reason": "why the item is shown: kind, the item or query that it rests on, and a text for people",
+    "model_version": "encoder that the list was made with",
+    "run_id": "run that made the list; releases says which one stands",
+}
+LIST_COMMENT = "Ranked lists, one row a key and rank; read a date at the version that its row of releases names."

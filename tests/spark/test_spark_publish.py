@@ -1,11 +1,14 @@
 """Publishing, each test on its own copy of a lake in which run A is published and runs B, C and D stand staged."""
 
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from urllib.parse import urlparse
 
 import pytest
+from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.errors import AnotherPublisherWonError, StagedRowsMissingError
@@ -132,6 +135,19 @@ def test_a_release_names_its_rows_and_their_versions(lake, made):
         "run_id": "A",
     }
     assert latest_release(lake, OTHER) is None
+
+
+def test_a_data_catalog_shows_what_a_list_table_holds_and_no_column_may_be_null(spark, lake, made):
+    for table in (USERS, SIMILAR):
+        log = sorted(Path(urlparse(lake.path(table)).path, "_delta_log").glob("*.json"))[0].read_text()
+        (metadata,) = [entry["metaData"] for line in log.splitlines() if "metaData" in (entry := json.loads(line))]
+        fields = json.loads(metadata["schemaString"])["fields"]
+        assert metadata["description"].startswith("Ranked lists")
+        assert all(field["metadata"]["comment"] and not field["nullable"] for field in fields)
+        assert [field["name"] for field in fields] == lake.read(table).columns
+    rows = lake.read(USERS).withColumn("item_id", F.lit(None).cast("string"))
+    with pytest.raises(Exception, match="DELTA_NOT_NULL_CONSTRAINT_VIOLATED"):
+        lake.replace_ds(USERS, rows, DS)
 
 
 def test_publishing_a_release_again_changes_nothing(lake, made):

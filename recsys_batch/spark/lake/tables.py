@@ -1,7 +1,7 @@
 """The lake: Delta tables by name below one root, written so that doing it twice equals doing it once."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -9,6 +9,7 @@ from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+from pyspark.sql.types import StructType
 
 from recsys_batch.spark.lake.files import absolute_uri
 from recsys_batch.spark.session import make_frame
@@ -19,7 +20,12 @@ _ATTEMPTS = 8
 _NO_BOUNDS = {"delta.dataSkippingNumIndexedCols": "0"}
 
 
-def retry_conflicts(commit: Callable[[], None]) -> None:
+def _literal(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def retry_conflicts(commit: Callable[[], object]) -> None:
     """Run `commit` again where another run's commit came in between; other errors, and the last such, are raised."""
     for attempt in range(_ATTEMPTS):
         try:
@@ -77,6 +83,25 @@ class Lake:
             self._make(name, empty.write.partitionBy(*partition_by))
         elif set(empty.columns) - set(self.read(name).columns):
             empty.write.format("delta").mode("append").option("mergeSchema", "true").save(self.path(name))
+
+    def create_documented(
+        self, name: str, schema: StructType, comment: str, comments: Mapping[str, str], partition_by: tuple[str, ...]
+    ) -> None:
+        """Create the empty table of columns that are never null, with what a data catalog shows of it, where it is not
+        there yet.
+        """
+        if self.exists(name):
+            return
+        columns = ", ".join(
+            f"`{field.name}` {field.dataType.simpleString()} NOT NULL COMMENT {_literal(comments[field.name])}"
+            for field in schema.fields
+        )
+        path, partitions = self.path(name).replace("`", "``"), ", ".join(partition_by)
+        create = (
+            f"CREATE TABLE IF NOT EXISTS delta.`{path}` ({columns}) USING delta PARTITIONED BY ({partitions}) "
+            f"COMMENT {_literal(comment)}"
+        )
+        retry_conflicts(lambda: self.spark.sql(create))
 
     def create(self, name: str, frame: DataFrame, partition_by: tuple[str, ...] = ()) -> bool:
         """Create the table with its first rows; return False, and write nothing, where there is one, if only by now."""

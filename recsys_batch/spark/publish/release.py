@@ -22,7 +22,13 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Lists, Tables
 from recsys_batch.contracts.errors import AnotherPublisherWonError, StagedRowsMissingError
 from recsys_batch.contracts.gates import Check
-from recsys_batch.contracts.schemas import PUBLICATIONS_DDL, QUALITY_METRICS_DDL, RELEASES_DDL
+from recsys_batch.contracts.schemas import (
+    LIST_COMMENT,
+    LIST_COMMENTS,
+    PUBLICATIONS_DDL,
+    QUALITY_METRICS_DDL,
+    RELEASES_DDL,
+)
 from recsys_batch.spark.lake.runs import newest_run
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import make_frame
@@ -224,6 +230,9 @@ def _complete(lake: Lake, release: Release, staged: Mapping[str, DataFrame]) -> 
     versions: dict[str, int] = {}
     for table, rows in {**staged, **_left_over(lake, release)}.items():
         txn = f"{release.release_id}:{table}"
+        # In a list of similar items the key is the item.
+        comments = LIST_COMMENTS | ({"item_id": "item that is looked at"} if table == Tables.SIMILAR_ITEMS else {})
+        lake.create_documented(table, rows.schema, LIST_COMMENT, comments, ("ds",))
         lake.replace_ds(table, rows, release.ds, txn)
         versions[table] = lake.version_written_by(table, txn)
     counts = {table: release.row_counts.get(table, 0) for table in versions}
