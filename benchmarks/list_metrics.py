@@ -1,8 +1,8 @@
 """Time and memory of `recsys_batch.spark.evaluation.accuracy.measure_lists` on generated lists, in local mode.
 
 Every user has a list of random items and a few targets, a part of which are in the list. Prints one JSON line. The
-settings are those of conf/spark/local.conf. `seconds` and `cpu_seconds` (those of the JVM, which is driver and executors
-in one) include making the rows; `peak_driver_mib` is the most resident memory that the JVM ever had.
+settings are those of conf/spark/local.conf. `seconds` and `cpu_seconds` (of the JVM, which is driver and executors in
+one) include making the rows; `peak_driver_mib` is the most resident memory that the JVM ever had.
 """
 
 import argparse
