@@ -136,3 +136,16 @@ def test_counts_that_say_nothing() -> None:
         permute_counts(np.array([np.nan]), np.array([3]))
     with pytest.raises(ValueError, match="confidence must lie between 0 and 1, not 95"):
         bootstrap_counts(one, np.array([3]), confidence=95)
+
+
+def test_many_values_are_merged_without_moving_the_mean() -> None:
+    rng = np.random.default_rng(9)
+    values, counts = rng.normal(0.01, 1, 25_000), rng.integers(1, 3, 25_000)
+    cases = np.repeat(values, counts)
+    error = cases.std() / np.sqrt(cases.size)
+    found = bootstrap_counts(values, counts, num_samples=1_000)
+    assert found.mean == pytest.approx(cases.mean())
+    normal = (cases.mean() - 1.96 * error, cases.mean() + 1.96 * error)
+    assert (found.low, found.high) == pytest.approx(normal, abs=0.2 * error)
+    p_value = scipy.stats.ttest_1samp(cases, 0).pvalue
+    assert permute_counts(values, counts, num_samples=1_000) == pytest.approx(p_value, abs=0.05)

@@ -209,6 +209,8 @@ def test_what_cannot_be_measured_is_refused(awkward) -> None:
         measure_keys(lists, targets, metrics=("ndgc",))
     with pytest.raises(ValueError, match=r"from 1 on, not \(0,\)"):
         measure_keys(lists, targets, ks=(0,))
+    with pytest.raises(ValueError, match="the key cannot be item_id"):
+        measure_keys(lists, targets, key="item_id")
     with pytest.raises(ValueError, match="zero or skip, not 'nan'"):
         measure_keys(lists, targets, missing="nan")
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 Differences = npt.NDArray[np.floating]
 _CELLS = 4_000_000
+_MAX_VALUES = 10_000
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,16 @@ def bootstrap_counts(
     """Return the mean and its percentile interval over resampled cases, `counts_D` of which have the value `values_D`.
 
     The same bootstrap as `paired_bootstrap`'s: drawing N of N cases with replacement draws the counts of their distinct
-    values from a multinomial. A million cases of a metric with a few values cost no more than a hundred.
+    values from a multinomial. A million cases of a metric with a few values cost no more than a hundred. More than
+    10,000 values are put into that many bins of equal width, each taken as the mean of its cases: the mean stays what it
+    is, and the deviation changes by less than a ten-thousandth of the range.
     Raises ValueError where there are fewer than two cases, a value is not finite, or `confidence` is not between 0 and
     1.
     """
     values_D = _check_counts(values_D, counts_D)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
+    values_D, counts_D = _merge_close(values_D, counts_D)
     rng, num_cases = np.random.default_rng(seed), int(counts_D.sum())
     chances_D = counts_D / num_cases
     means_S = np.concatenate(
@@ -129,9 +133,10 @@ def permute_counts(
     """Return the two-sided p-value of "both systems are alike" where `counts_D` cases have each difference.
 
     Signs are flipped at random as in `paired_permutation`, and the sample itself counts as one of the permutations: of
-    the cases with a difference, a binomial number keeps its sign. Raises ValueError as `bootstrap_counts` does.
+    the cases with a difference, a binomial number keeps its sign. Raises ValueError, and
+    merges many values, as `bootstrap_counts` does.
     """
-    differences_D = _check_counts(differences_D, counts_D)
+    differences_D, counts_D = _merge_close(_check_counts(differences_D, counts_D), counts_D)
     rng = np.random.default_rng(seed)
     observed = abs(counts_D @ differences_D)
     as_extreme = 0
@@ -165,6 +170,18 @@ def _check_counts(values_D: Differences, counts_D: npt.NDArray[np.int64]) -> npt
     if not np.isfinite(checked_D).all():
         raise ValueError(f"value {checked_D[~np.isfinite(checked_D)][0]}: leave out cases without a metric")
     return checked_D
+
+
+def _merge_close(
+    values_D: npt.NDArray[np.float64], counts_D: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    if values_D.size <= _MAX_VALUES:
+        return values_D, counts_D
+    low, high = values_D.min(), values_D.max()
+    bin_D = np.minimum((values_D - low) / (high - low) * _MAX_VALUES, _MAX_VALUES - 1).astype(np.int64)
+    counts_B, sums_B = np.bincount(bin_D, counts_D), np.bincount(bin_D, counts_D * values_D)
+    kept_B = counts_B > 0
+    return sums_B[kept_B] / counts_B[kept_B], counts_B[kept_B].astype(np.int64)
 
 
 def _batches(values_D: Differences, num_samples: int) -> list[int]:

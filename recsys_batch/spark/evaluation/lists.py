@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
+# Columns that are made beside the key.
+_TAKEN = ("item_id", "rank", "score", "grade", "place", "hits")
+
 
 def check_columns(frame: DataFrame, name: str, columns: Sequence[str]) -> None:
     """Raise ValueError where the frame lacks one of the columns; `name` says in the message which frame it is."""
@@ -87,6 +90,8 @@ def distinct_pairs(history: DataFrame, key: str) -> DataFrame:
 
 
 def _list_rows(lists: DataFrame, key: str) -> DataFrame:
+    if key in _TAKEN:
+        raise ValueError(f"the key cannot be {key}, a column that lists have or get; rename it")
     check_columns(lists, "lists", (key, "item_id", "rank"))
     score = F.col("score") if "score" in lists.columns else F.lit(None)
     present = F.col(key).isNotNull() & F.col("item_id").isNotNull() & F.col("rank").isNotNull()
