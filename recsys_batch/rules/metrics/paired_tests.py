@@ -109,7 +109,7 @@ def bootstrap_counts(
 
     The same bootstrap as `paired_bootstrap`'s: drawing N of N cases with replacement draws the counts of their distinct
     values from a multinomial. A million cases of a metric with a few values cost no more than a hundred. More than
-    10,000 values are put into that many bins of equal width, each taken as the mean of its cases: the mean stays what it
+    10,000 values are put into that many bins of equal width, each taken as the mean of its cases: the mean stays as it
     is, and the deviation changes by less than a ten-thousandth of the range.
     Raises ValueError where there are fewer than two cases, a value is not finite, or `confidence` is not between 0 and
     1.
