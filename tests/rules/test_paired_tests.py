@@ -8,7 +8,14 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.rules.metrics.paired_tests import Interval, paired_bootstrap, paired_permutation
+from recsys_batch.rules.metrics.paired_tests import (
+    Interval,
+    bootstrap_counts,
+    effect_size,
+    paired_bootstrap,
+    paired_permutation,
+    permute_counts,
+)
 from recsys_batch.rules.metrics.ranking import graded_ndcg
 
 
@@ -102,3 +109,43 @@ def test_graded_ndcg_is_scikit_learns(grades: list[int], k: int, seed: int) -> N
         return
     assert graded_ndcg(ranked, grades_N, k) == pytest.approx(ndcg_score([np.exp2(grades_N) - 1], [scores_N], k=k))
     assert graded_ndcg(ranked, grades_N, k, "linear") == pytest.approx(ndcg_score([grades_N], [scores_N], k=k))
+
+
+def test_counts_of_values_are_the_cases_themselves() -> None:
+    differences = np.repeat([-0.5, 0.0, 0.25, 1.0], [30, 100, 40, 20])
+    values, counts = np.unique(differences, return_counts=True)
+    cases, counted = paired_bootstrap(differences), bootstrap_counts(values, counts, num_samples=10_000)
+    error = differences.std() / np.sqrt(differences.size)
+    assert counted.mean == pytest.approx(cases.mean)
+    assert (counted.low, counted.high) == pytest.approx((cases.low, cases.high), abs=0.1 * error)
+    assert permute_counts(values, counts, num_samples=10_000) == pytest.approx(
+        paired_permutation(differences), abs=0.01
+    )
+    assert effect_size(values, counts) == pytest.approx(differences.mean() / differences.std(ddof=1))
+    assert bootstrap_counts(values, counts, seed=1) == bootstrap_counts(values, counts, seed=1)
+
+
+def test_counts_that_say_nothing() -> None:
+    one, none = np.array([0.5]), np.array([0.0])
+    assert effect_size(one, np.array([3])) == np.inf
+    assert effect_size(none, np.array([3])) == 0
+    assert permute_counts(none, np.array([3])) == 1
+    with pytest.raises(ValueError, match="1 values of 1 cases"):
+        bootstrap_counts(one, np.array([1]))
+    with pytest.raises(ValueError, match="value nan: leave out"):
+        permute_counts(np.array([np.nan]), np.array([3]))
+    with pytest.raises(ValueError, match="confidence must lie between 0 and 1, not 95"):
+        bootstrap_counts(one, np.array([3]), confidence=95)
+
+
+def test_many_values_are_merged_without_moving_the_mean() -> None:
+    rng = np.random.default_rng(9)
+    values, counts = rng.normal(0.01, 1, 25_000), rng.integers(1, 3, 25_000)
+    cases = np.repeat(values, counts)
+    error = cases.std() / np.sqrt(cases.size)
+    found = bootstrap_counts(values, counts, num_samples=1_000)
+    assert found.mean == pytest.approx(cases.mean())
+    normal = (cases.mean() - 1.96 * error, cases.mean() + 1.96 * error)
+    assert (found.low, found.high) == pytest.approx(normal, abs=0.2 * error)
+    p_value = scipy.stats.ttest_1samp(cases, 0).pvalue
+    assert permute_counts(values, counts, num_samples=1_000) == pytest.approx(p_value, abs=0.05)
