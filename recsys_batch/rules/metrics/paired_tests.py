@@ -28,6 +28,22 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
+@dataclass(frozen=True)
+class RunComparison:
+    """One metric of two runs on the same keys."""
+
+    metric: str
+    ours: float
+    baseline: float
+    difference: Interval
+    """Mean of ours less baseline by key, and where it may lie."""
+    effect_size: float
+    """Cohen's d_z: the mean difference in standard deviations of the differences."""
+    p_value: float
+    """Of "both runs are alike", two-sided, by flipping signs of differences."""
+    num_keys: int
+
+
 def paired_bootstrap(
     differences_N: Differences, *, confidence: float = 0.95, num_samples: int = 10_000, seed: int = 0
 ) -> Interval:

@@ -4,33 +4,21 @@ Works on frames of values by key. What reaches the driver is one row for each di
 draw of how often each value occurs, whichever keys have it.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from recsys_batch.rules.metrics.paired_tests import Interval, bootstrap_counts, effect_size, permute_counts
+from recsys_batch.rules.metrics.paired_tests import (
+    Interval,
+    RunComparison,
+    bootstrap_counts,
+    effect_size,
+    permute_counts,
+)
 
 # Values that differ by less are one: sums in another order differ in the last bits.
 _DECIMALS = 12
-
-
-@dataclass(frozen=True)
-class RunComparison:
-    """One metric of two runs on the same keys."""
-
-    metric: str
-    ours: float
-    baseline: float
-    difference: Interval
-    """Mean of ours less baseline by key, and where it may lie."""
-    effect_size: float
-    """Cohen's d_z: the mean difference in standard deviations of the differences."""
-    p_value: float
-    """Of "both runs are alike", two-sided, by flipping signs of differences."""
-    num_keys: int
 
 
 def metric_interval(

@@ -1,0 +1,103 @@
+"""Published user lists against what their users did afterwards, beside a list of what was popular.
+
+Knows releases and prepared tables; the lists themselves are as the night published them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.errors import InputNotReadyError
+from recsys_batch.spark.lake.prepared import read_prepared
+from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.publish.release import latest_release, prepared_by, read_release
+
+# Popular items before those of the user are taken out: who has more of them gets a shorter list.
+_POPULAR_POOL = 300
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The lists of a date, and what came of them."""
+
+    lists: DataFrame
+    """user_id, item_id, rank: the published lists."""
+    popular: DataFrame
+    """The same for the same users, of the items that most users bought before."""
+    targets: DataFrame
+    """user_id, item_id: what the users did in the days after."""
+    first: date
+    last: date
+    """The days that the targets are of."""
+
+
+def follow_up(
+    lake: Lake,
+    ds: date,
+    *,
+    event_types: Sequence[str] = ("purchase",),
+    length: int,
+    days: int = 7,
+    popular_days: int = 30,
+    repeats: bool = False,
+) -> Outcome:
+    """Return the user lists published for `ds` with the events of the `days` after, as later nights prepared them.
+
+    `length` is that of the lists, and of the popular ones beside them. An item counts under its canonical id of the
+    later night. Without `repeats` an item that the user had bought by `ds` is no target and is in no list of popular
+    items. To be read in the shop's time zone (`session.local_time`). Raises InputNotReadyError where nothing is
+    published for `ds`, or no later date whose night would know what came.
+    """
+    release = latest_release(lake, ds)
+    if release is None or Tables.USER_RECOMMENDATIONS not in release.tables:
+        raise InputNotReadyError(f"{Tables.USER_RECOMMENDATIONS}: nothing published for {ds}; run the night first")
+    later = [
+        row.ds for row in lake.read(Tables.RELEASES).where(F.col("ds") > F.lit(ds)).select("ds").distinct().collect()
+    ]
+    if not later:
+        raise InputNotReadyError(
+            f"{Tables.RELEASES}: no night after {ds} is published, so nobody knows yet what came of its lists; publish "
+            "a later date first"
+        )
+    last = min(max(later), ds + timedelta(days=days))
+    newest = latest_release(lake, max(later))
+    assert newest is not None  # its date has a row  # noqa: S101
+    run = prepared_by(newest)
+    items = read_prepared(lake, Tables.ITEMS, newest.ds, run).select("item_id", "canonical_item_id", "eligible")
+    acts = _canonical(read_prepared(lake, Tables.INTERACTIONS, newest.ds, run).where(~F.col("undone")), items)
+    acts = acts.where(F.col("event_type").isin(*event_types)).withColumn("day", F.to_date("event_time"))
+    before = acts.where(F.col("day") <= F.lit(ds)).select("user_id", "item_id", "day")
+    owned = before.select("user_id", "item_id").distinct()
+    after = acts.where((F.col("day") > F.lit(ds)) & (F.col("day") <= F.lit(last)))
+    targets = after.select("user_id", "item_id").distinct()
+    lists = _canonical(read_release(lake, release, Tables.USER_RECOMMENDATIONS), items)
+    lists = lists.select("user_id", "item_id", "rank")
+    recent = before.where(F.col("day") > F.lit(ds - timedelta(days=popular_days)))
+    pool = _popular(recent, items.where("eligible"))
+    # Who had no list is no fault of the lists: such users came after them.
+    targets = targets.join(lists.select("user_id").distinct(), "user_id", "left_semi")
+    if not repeats:
+        targets = targets.join(owned, ["user_id", "item_id"], "left_anti")
+    popular = targets.select("user_id").distinct().crossJoin(F.broadcast(pool))
+    if not repeats:
+        popular = popular.join(owned, ["user_id", "item_id"], "left_anti")
+    by_user = Window.partitionBy("user_id").orderBy("place")
+    popular = popular.withColumn("rank", F.row_number().over(by_user)).where(F.col("rank") <= F.lit(length))
+    return Outcome(lists, popular.select("user_id", "item_id", "rank"), targets, ds + timedelta(days=1), last)
+
+
+def _canonical(rows: DataFrame, items: DataFrame) -> DataFrame:
+    names = items.select("item_id", "canonical_item_id")
+    joined = rows.join(names, "item_id", "left")
+    return joined.withColumn("item_id", F.coalesce("canonical_item_id", "item_id")).drop("canonical_item_id")
+
+
+def _popular(recent: DataFrame, items: DataFrame) -> DataFrame:
+    bought = recent.join(items.select("item_id"), "item_id", "left_semi").groupBy("item_id")
+    counted = bought.agg(F.count_distinct("user_id").alias("users"))
+    top = counted.orderBy(F.desc("users"), "item_id").limit(_POPULAR_POOL)
+    return top.withColumn("place", F.row_number().over(Window.orderBy(F.desc("users"), "item_id"))).drop("users")
