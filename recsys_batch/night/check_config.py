@@ -14,7 +14,7 @@ from recsys_batch.contracts.config.night import EPOCH_FORMS, NUMBER_FORMS, Confi
 from recsys_batch.contracts.errors import ConfigError, RecsysBatchError
 from recsys_batch.spark.catalog.missing import FILLED_DDL
 from recsys_batch.spark.inputs.sources import read_table
-from recsys_batch.spark.session import is_local
+from recsys_batch.spark.session import is_local, make_frame
 
 INPUTS = ("events", "items", "reviews", "requests")
 
@@ -33,10 +33,12 @@ def resolve_inputs(spark: SparkSession, config: Config, ds: date) -> dict[str, D
             except RecsysBatchError as error:
                 errors.append(error)
     wrong = [error for error in errors if isinstance(error, ConfigError)]
-    if not faults and errors:
-        raise (wrong or errors)[0] if len(wrong) < 2 else ConfigError(_listed([str(error) for error in wrong]))
-    if faults:
+    if len(wrong) == 1 and not faults:
+        raise wrong[0]
+    if faults or wrong:
         raise ConfigError(_listed([*faults, *map(str, wrong)]))
+    if errors:
+        raise errors[0]
     return frames
 
 
@@ -80,7 +82,7 @@ def _date_forms(config: Config) -> dict[str, str]:
 def _empty_catalog(spark: SparkSession) -> DataFrame:
     columns = Inputs.TYPES["items"] | {"item_index": "int", "canonical_index": "int", "canonical_item_id": "string"}
     ddl = ", ".join(f"`{column}` {kind}" for column, kind in (columns | {"filled": FILLED_DDL}).items())
-    return spark.createDataFrame(spark.sparkContext.emptyRDD(), ddl)
+    return make_frame(spark, [], ddl)
 
 
 def _fault(check: Callable[[], object]) -> str:

@@ -63,9 +63,7 @@ def prepare_items(intake: Intake) -> DataFrame:
 
 def _shows_the_date(run: Run) -> bool:
     """Whether the catalog sources show the catalog of the date: they name it, or no later night has been prepared."""
-    if all("{ds}" in source.path for source in run.config.sources.items):
-        return True
-    if not run.lake.exists(Tables.ITEMS):
+    if all("{ds}" in source.path for source in run.config.sources.items) or not run.lake.exists(Tables.ITEMS):
         return True
     later = run.lake.read(Tables.ITEMS).where(F.col("ds") > F.lit(run.ds)).select("ds").limit(1).collect()
     if later:

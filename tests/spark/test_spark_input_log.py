@@ -162,6 +162,7 @@ def test_a_night_whose_entries_vanish_says_so(spark, lake, log, monkeypatch):
 
     def and_then_forget(*args):
         found = known(*args)
+        monkeypatch.setattr(input_log, "_known_files", known)
         forget_unread(lake, "events", [log.source], "other settings")
         return found
 

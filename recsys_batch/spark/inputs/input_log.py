@@ -113,11 +113,12 @@ def _number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
-def _known_files(lake: Lake, table: str) -> set[int]:
+def _known_files(lake: Lake, table: str) -> dict[int, int]:
+    """Return the entries of the table: file key -> the number that its rows carry."""
     if not lake.exists(FILES):
-        return set()
-    rows = lake.read(FILES).where(F.col("table") == table).select("file_key").collect()
-    return {row.file_key for row in rows}
+        return {}
+    rows = lake.read(FILES).where(F.col("table") == table).select("file_key", "batch_file").collect()
+    return {row.file_key: row.batch_file for row in rows}
 
 
 def _append(
@@ -153,8 +154,7 @@ def _append(
 def _from_log(lake: Lake, table: str, current: dict[int, FileState]) -> DataFrame:
     # As it stands before the entries are looked up: maintenance takes entries away first, then their rows.
     logged = lake.read(_log_name(table))
-    entered = lake.read(FILES).where(F.col("table") == table).select("file_key", "batch_file").collect()
-    counted = [(row.batch_file,) for row in entered if row.file_key in current]
+    counted = [(batch_file,) for key, batch_file in _known_files(lake, table).items() if key in current]
     if len(counted) != len(current):
         raise InputLogChangedError(
             f"{FILES}: {len(current) - len(counted)} entries of {table} vanished while they were read, as by a "
@@ -179,7 +179,7 @@ def forget_unread(lake: Lake, table: str, sources: Sequence[Source], settings: s
     The rows are gone from the newest version of the log at once, and from its files when these are vacuumed. Where a
     source lists no file at all nothing is taken: the disk may be away. With `dry_run` nothing is taken either way.
     """
-    if not (lake.exists(FILES) and lake.exists(_log_name(table))):
+    if not lake.exists(_log_name(table)):
         return Forgotten(0, 0)
     current: set[int] = set()
     for source in (each for each in sources if is_incremental(lake.spark, each)):
@@ -188,12 +188,11 @@ def forget_unread(lake: Lake, table: str, sources: Sequence[Source], settings: s
             log.warning("input_log/%s: kept whole, as nothing is at %s now", table, source.path)
             return Forgotten(0, 0)
         current.update(_file_key(source, file, settings) for file in listed)
-    entries = lake.read(FILES).where(F.col("table") == table).select("file_key", "batch_file").collect()
-    unread = [row for row in entries if row.file_key not in current]
+    unread = {key: batch_file for key, batch_file in _known_files(lake, table).items() if key not in current}
     if not unread:
         return Forgotten(0, 0)
-    keys = make_frame(lake.spark, [(row.file_key,) for row in unread], "file_key BIGINT")
-    batches = make_frame(lake.spark, [(row.batch_file,) for row in unread], f"{_BATCH_FILE} BIGINT")
+    keys = make_frame(lake.spark, [(key,) for key in unread], "file_key BIGINT")
+    batches = make_frame(lake.spark, [(batch_file,) for batch_file in unread.values()], f"{_BATCH_FILE} BIGINT")
     rows = lake.read(_log_name(table)).join(F.broadcast(batches), _BATCH_FILE, "left_semi").count()
     if not dry_run:
         # In this order, so that no night counts on an entry whose rows are gone.

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from recsys_batch.spark.lake.tables import sql_text
+
 MAX_TEXT = 100_000
 MAX_ID = 1_000
 IDS = ("user_id", "item_id", "event_id", "session_id", "request_id")
@@ -84,16 +86,11 @@ def _as_written(expression: str, form: str) -> str:
         return _EPOCH[form].format(expression)
     text = f"CAST(({expression}) AS STRING)"
     if form not in _NUMBERS:
-        return f"TRY_TO_TIMESTAMP(TRIM({text}), {_quoted(form)})"
-    pattern, groups = (_quoted(part) for part in _NUMBERS[form])
+        return f"TRY_TO_TIMESTAMP(TRIM({text}), {sql_text(form)})"
+    pattern, groups = (sql_text(part) for part in _NUMBERS[form])
     # A number and its currency are short; what is longer is none.
     number = f"REGEXP_REPLACE(REGEXP_EXTRACT(LEFT({text}, {_NUMBER_CHARS}), {pattern}, 1), {groups}, '')"
     return number if form == "decimal_point" else f"REPLACE({number}, ',', '.')"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def _text(expression: str) -> Column:

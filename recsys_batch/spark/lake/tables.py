@@ -20,7 +20,8 @@ _ATTEMPTS = 8
 _NO_BOUNDS = {"delta.dataSkippingNumIndexedCols": "0"}
 
 
-def _literal(text: str) -> str:
+def sql_text(text: str) -> str:
+    """Return the text as a SQL literal."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
@@ -93,13 +94,13 @@ class Lake:
         if self.exists(name):
             return
         columns = ", ".join(
-            f"`{field.name}` {field.dataType.simpleString()} NOT NULL COMMENT {_literal(comments[field.name])}"
+            f"`{field.name}` {field.dataType.simpleString()} NOT NULL COMMENT {sql_text(comments[field.name])}"
             for field in schema.fields
         )
         path, partitions = self.path(name).replace("`", "``"), ", ".join(partition_by)
         create = (
             f"CREATE TABLE IF NOT EXISTS delta.`{path}` ({columns}) USING delta PARTITIONED BY ({partitions}) "
-            f"COMMENT {_literal(comment)}"
+            f"COMMENT {sql_text(comment)}"
         )
         retry_conflicts(lambda: self.spark.sql(create))
 
