@@ -62,7 +62,7 @@ STAGES = (
     Stage("encode", encode, reads=("encoder", "lists.queries")),
     Stage(RETRIEVE, retrieve, reads=("retrieve", "lists", "rerank.allow_repeats"), but=_BLEND),
     Stage(RANK, rank, reads=("retrieve", "rerank")),
-    Stage("publish", publish, reads=("gates", "lake.catalog_schema")),
+    Stage("publish", publish, reads=("gates", "measure", "lake.catalog_schema")),
 )
 
 

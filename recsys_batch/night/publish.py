@@ -8,10 +8,11 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config.load import hash_config
 from recsys_batch.contracts.config.night import Config
-from recsys_batch.contracts.gates import refuse_blocked
+from recsys_batch.contracts.gates import Check, refuse_blocked
 from recsys_batch.contracts.identity import code_version
 from recsys_batch.night.context import Run, log
 from recsys_batch.night.inputs import never_ending_the_night
+from recsys_batch.night.measure import GATE, measure_lists_out
 from recsys_batch.night.rank import model_version
 from recsys_batch.night.retrieve import profiles_of
 from recsys_batch.spark.lake.tables import Lake
@@ -28,14 +29,19 @@ def publish(run: Run) -> None:
 
 def audit(run: Run) -> None:
     """Read the staged rows back and hold them against the gates. Raises GateFailedError."""
-    checks = []
+    checks: list[Check] = []
     items = run.items().select("item_index", "item_id", "eligible").persist()
     for table in run.facts.num_rows:
         log.info("publish: checking %s", table)
         checks += check_lists(read_staged(run.lake, table, run.run_id), items, _expectation(run, table, items))
     items.unpersist()
+    measured: list[Check] = []
+    with never_ending_the_night("what came of earlier lists"):
+        measured = measure_lists_out(run)
+    checks += [check for check in measured if check.check.endswith(GATE)]
     run.summary.checks.extend(checks)
-    record_checks(run.lake, run.ds, run.run_id, "publish", checks)
+    figures = [check for check in measured if not check.check.endswith(GATE)]
+    record_checks(run.lake, run.ds, run.run_id, "publish", [*checks, *figures])
     for check in checks:
         if check.verdict == "warn":
             log.warning("%s", check.describe())

@@ -24,7 +24,7 @@ MODULES = {
     "encode": ("encode", "context"),
     "retrieve": ("retrieve",),
     "rank": ("rank",),
-    "publish": ("publish",),
+    "publish": ("publish", "measure"),
 }
 
 

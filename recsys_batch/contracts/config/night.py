@@ -1,7 +1,7 @@
 """The configuration: one frozen model per block, a line of doc per key. Unknown keys and wrong types are errors."""
 
 import re
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,6 +19,9 @@ from recsys_batch.contracts.config.tracking import Tracking
 from recsys_batch.contracts.config.tune import Tune
 from recsys_batch.contracts.filesystem import arrow_uri
 
+EventType = Literal[
+    "search", "impression", "view", "click", "cart", "purchase", "return", "rating", "favorite", "unfavorite"
+]
 CandidateSource = Literal["content", "covisitation", "popularity"]
 EXPLODE = re.compile(r"\s*(?P<array>.+?)\s+AS\s+(?P<name>[A-Za-z_]\w*)\s*", re.IGNORECASE)
 NUMBER_FORMS = ("decimal_point", "decimal_comma")
@@ -259,6 +262,17 @@ class Lists(Block):
     """Lists for the `requests` source, where one is configured."""
 
 
+class Measure(Block):
+    """How a night measures the lists that are out: what customers did since the newest date published before it."""
+
+    days: int = Field(1, ge=1)
+    """The lists are those of the newest date published at least so many days before; more days, more to go by."""
+    event_types: list[EventType] = Field(["purchase"], min_length=1)
+    """What counts as a hit."""
+    min_keys: int = Field(100, ge=2)
+    """Fewer users of whom something is known decide nothing."""
+
+
 class Gates(Block):
     """Thresholds of the checks on staged rows; the other gates tolerate nothing."""
 
@@ -275,6 +289,12 @@ class Gates(Block):
     min_user_coverage: Share = 1.0
     """Share of the keys that must have a list; those for whom nothing is left, such as a user who has bought
     everything, are counted apart."""
+    min_ndcg_to_recent: Share = 0.5
+    """NDCG of the lists that are out (`measure`), against the median of the (up to seven) nights before: where all of
+    its 95% interval is below, the night is blocked; where its mean is, a warning. 0: off."""
+    min_agreement_to_recent: Share = 0.5
+    """Items that the user lists share with the last published ones, as a share of their length, against the median of
+    the nights before: below it the night is blocked, or warned of where the model is another one. 0: off."""
     max_fallback_share: Share = 0.5
     """Share of the user lists that may hold nothing but popular items; above it: a warning."""
 
@@ -316,6 +336,7 @@ class Config(Block):
     retrieve: Retrieve = Retrieve()
     rerank: Rerank = Rerank()
     lists: Lists = Lists()
+    measure: Measure = Measure()
     gates: Gates = Gates()
     datasets: Datasets = Datasets()
     training: Training = Training()
@@ -327,5 +348,5 @@ class Config(Block):
     maintain: Maintain = Maintain()
 
 
-if set(CANDIDATE_SOURCES) != {"content", "covisitation", "popularity"} or len(EVENT_TYPES) != 10:
+if set(CANDIDATE_SOURCES) != {"content", "covisitation", "popularity"} or get_args(EventType) != EVENT_TYPES:
     raise AssertionError("the Literal types above repeat columns.CANDIDATE_SOURCES and columns.EVENT_TYPES")

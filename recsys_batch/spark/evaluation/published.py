@@ -3,7 +3,7 @@
 Knows releases and prepared tables; the lists themselves are as the night published them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -27,9 +27,13 @@ class Outcome:
     lists: DataFrame
     """user_id, item_id, rank: the published lists."""
     popular: DataFrame
-    """The same for the same users, of the items that most users bought before."""
+    """The same for users with a target, of the items that most users bought before."""
+    own: DataFrame
+    """The same of what each of them bought before, by exp(-age / 60 days); empty without repeats."""
     targets: DataFrame
     """user_id, item_id: what the users did in the days after."""
+    num_acts: DataFrame
+    """user_id, num_acts: how much users had done before, of what counts."""
     first: date
     last: date
     """The days that the targets are of."""
@@ -42,15 +46,12 @@ def follow_up(
     event_types: Sequence[str] = ("purchase",),
     length: int,
     days: int = 7,
-    popular_days: int = 30,
     repeats: bool = False,
 ) -> Outcome:
     """Return the user lists published for `ds` with the events of the `days` after, as later nights prepared them.
 
-    `length` is that of the lists, and of the popular ones beside them. An item counts under its canonical id of the
-    later night. Without `repeats` an item that the user had bought by `ds` is no target and is in no list of popular
-    items. To be read in the shop's time zone (`session.local_time`). Raises InputNotReadyError where nothing is
-    published for `ds`, or no later date whose night would know what came.
+    For the rest see `outcome_of`. Raises InputNotReadyError where nothing is published for `ds`, or no later date whose
+    night would know what came.
     """
     release = latest_release(lake, ds)
     if release is None or Tables.USER_RECOMMENDATIONS not in release.tables:
@@ -67,27 +68,79 @@ def follow_up(
     newest = latest_release(lake, max(later))
     assert newest is not None  # its date has a row  # noqa: S101
     run = prepared_by(newest)
-    items = read_prepared(lake, Tables.ITEMS, newest.ds, run).select("item_id", "canonical_item_id", "eligible")
-    acts = _canonical(read_prepared(lake, Tables.INTERACTIONS, newest.ds, run).where(~F.col("undone")), items)
-    acts = acts.where(F.col("event_type").isin(*event_types)).withColumn("day", F.to_date("event_time"))
+    return outcome_of(
+        read_release(lake, release, Tables.USER_RECOMMENDATIONS),
+        read_prepared(lake, Tables.ITEMS, newest.ds, run),
+        read_prepared(lake, Tables.INTERACTIONS, newest.ds, run),
+        ds,
+        last,
+        event_types=event_types,
+        length=length,
+        repeats=repeats,
+    )
+
+
+def outcome_of(
+    published: DataFrame,
+    items: DataFrame,
+    interactions: DataFrame,
+    ds: date,
+    last: date,
+    *,
+    event_types: Sequence[str],
+    length: int,
+    repeats: bool,
+    popular_days: int = 30,
+    decay_days: float = 60.0,
+    keep: Callable[[DataFrame], DataFrame] = DataFrame.persist,
+) -> Outcome:
+    """Return the lists `published` for `ds` with what their users did from the day after to `last`.
+
+    `items` and `interactions` are as a night of `last` or later prepared them; an item counts under its canonical id
+    there. `length` is that of the lists, and of those beside them. Without `repeats` an item that the user had bought
+    by `ds` is no target and is in no list of popular items. `keep` stores what is read several times. To be read in the
+    shop's time zone (`session.local_time`).
+    """
+    items = items.select("item_id", "canonical_item_id", "eligible")
+    acts = _canonical(interactions.where(~F.col("undone")), items)
+    counted = acts.where(F.col("event_type").isin(*event_types))
+    acts = keep(counted.select("user_id", "item_id", F.to_date("event_time").alias("day")))
     before = acts.where(F.col("day") <= F.lit(ds)).select("user_id", "item_id", "day")
     owned = before.select("user_id", "item_id").distinct()
     after = acts.where((F.col("day") > F.lit(ds)) & (F.col("day") <= F.lit(last)))
     targets = after.select("user_id", "item_id").distinct()
-    lists = _canonical(read_release(lake, release, Tables.USER_RECOMMENDATIONS), items)
-    lists = lists.select("user_id", "item_id", "rank")
-    recent = before.where(F.col("day") > F.lit(ds - timedelta(days=popular_days)))
-    pool = _popular(recent, items.where("eligible"))
+    lists = _canonical(published, items)
+    lists = keep(lists.select("user_id", "item_id", "rank"))
     # Who had no list is no fault of the lists: such users came after them.
     targets = targets.join(lists.select("user_id").distinct(), "user_id", "left_semi")
     if not repeats:
         targets = targets.join(owned, ["user_id", "item_id"], "left_anti")
-    popular = targets.select("user_id").distinct().crossJoin(F.broadcast(pool))
+    targets = keep(targets)
+    users = targets.select("user_id").distinct()
+    recent = before.where(F.col("day") > F.lit(ds - timedelta(days=popular_days)))
+    popular = users.crossJoin(F.broadcast(_popular(recent, items.where("eligible"))))
     if not repeats:
         popular = popular.join(owned, ["user_id", "item_id"], "left_anti")
-    by_user = Window.partitionBy("user_id").orderBy("place")
-    popular = popular.withColumn("rank", F.row_number().over(by_user)).where(F.col("rank") <= F.lit(length))
-    return Outcome(lists, popular.select("user_id", "item_id", "rank"), targets, ds + timedelta(days=1), last)
+    age = F.datediff(F.lit(ds), "day")
+    own = (
+        before.join(users, "user_id", "left_semi")
+        .groupBy("user_id", "item_id")
+        .agg((-F.sum(F.exp(-age / F.lit(decay_days)))).alias("place"))
+    )
+    return Outcome(
+        lists,
+        _first(popular, length),
+        _first(own if repeats else own.limit(0), length),
+        targets,
+        before.groupBy("user_id").agg(F.count("*").alias("num_acts")),
+        ds + timedelta(days=1),
+        last,
+    )
+
+
+def _first(placed: DataFrame, length: int) -> DataFrame:
+    ranked = placed.withColumn("rank", F.row_number().over(Window.partitionBy("user_id").orderBy("place", "item_id")))
+    return ranked.where(F.col("rank") <= F.lit(length)).select("user_id", "item_id", "rank")
 
 
 def _canonical(rows: DataFrame, items: DataFrame) -> DataFrame:

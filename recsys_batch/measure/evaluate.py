@@ -1,0 +1,112 @@
+"""The `evaluate` job: which measurement a config and its options ask for, and what it prints."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from recsys_batch.contracts.columns import EVENT_TYPES
+from recsys_batch.contracts.config.night import Config
+from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
+from recsys_batch.measure.hold_out import HoldOut, dates_of, hold_out
+from recsys_batch.measure.results import METRICS, measure_cuts
+from recsys_batch.pipeline import run_night
+from recsys_batch.report.comparison_table import print_comparisons
+from recsys_batch.report.evaluation_table import print_bins, print_runs
+from recsys_batch.rules.metrics.ranking import hit_rate, ndcg
+from recsys_batch.spark.evaluation.accuracy import measure_keys
+from recsys_batch.spark.evaluation.comparison import compare_runs
+from recsys_batch.spark.evaluation.published import follow_up
+from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.publish.evaluation import target_ranks
+from recsys_batch.spark.session import local_time, with_settings
+
+Found = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the options of the job say."""
+
+    days: int = 7
+    event_types: tuple[str, ...] = ("purchase",)
+    hold_out: bool = False
+    cuts: int = 1
+    users: int = 20_000
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant. Raises ConfigError."""
+        for name, least in (("days", 1), ("cuts", 1), ("users", 2)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"--{name}: {getattr(self, name)} is less than {least}")
+        if unknown := [each for each in self.event_types if each not in EVENT_TYPES]:
+            raise ConfigError(f"--event-types: {unknown[0]!r} is unknown; known are {', '.join(EVENT_TYPES)}")
+        if self.cuts > 1 and not self.hold_out:
+            raise ConfigError("--cuts: only with --hold-out; published lists are of one date")
+
+
+def evaluate(spark: SparkSession, config: Config, ds: date, asked: Asked, console: Console) -> Found:
+    """Measure as asked, print the tables, and return the figures."""
+    if asked.hold_out:
+        return _hold_out(spark, config, ds, asked, console)
+    lake = Lake.at(spark, config.lake.root)
+    with with_settings(spark, local_time(config.prepare.timezone)):
+        if config.sources.targets:
+            return _measure_requests(lake, config, ds)
+        return _measure_users(lake, config, ds, asked, console)
+
+
+def _hold_out(spark: SparkSession, config: Config, ds: date, asked: Asked, console: Console) -> Found:
+    options, length = HoldOut(asked.days, asked.event_types, asked.users), config.rerank.top_n
+    cuts = [hold_out(spark, config, cut, options, run_night) for cut in dates_of(ds, asked.days, asked.cuts)]
+    with with_settings(spark, local_time(config.prepare.timezone)):
+        results, bins = measure_cuts(cuts, length)
+    dates = ", ".join(cut.ds.isoformat() for cut in cuts)
+    kind = "anything" if config.rerank.allow_repeats else "what is new to the user"
+    title = f"{config.name}: nights of {dates} against {', '.join(asked.event_types)} of {asked.days} days, {kind}"
+    print_runs(title, ((r.run, r.values, r.against, r.shares) for r in results), console)
+    title = f"ndcg@{length} by user, recall of targets by item: where it wins and loses"
+    print_bins(title, [(b.kind, b.name, b.size, b.values) for b in bins], console)
+    return {
+        "cuts": [cut.ds.isoformat() for cut in cuts],
+        "days": asked.days,
+        "users": len({user for cut in cuts for user in cut.users["user_id"].to_pylist()}),
+        "runs": {
+            r.run: {m: [round(v.mean, 4), round(v.low, 4), round(v.high, 4)] for m, v in r.values.items()}
+            | {name: round(share, 4) for name, share in r.shares.items()}
+            | ({"settings": r.settings} if r.settings else {})
+            for r in results
+        },
+    }
+
+
+def _measure_requests(lake: Lake, config: Config, ds: date) -> Found:
+    ranks = target_ranks(lake, config, ds)
+    metrics = {f"hr@{k}": round(hit_rate(ranks, k), 4) for k in (3, 10)} | {"ndcg@10": round(ndcg(ranks, 10), 4)}
+    return {"cases": int(ranks.size), **metrics}
+
+
+def _measure_users(lake: Lake, config: Config, ds: date, asked: Asked, console: Console) -> Found:
+    length, types = config.rerank.top_n, asked.event_types
+    outcome = follow_up(
+        lake, ds, length=length, event_types=types, days=asked.days, repeats=config.rerank.allow_repeats
+    )
+    if outcome.targets.select("user_id").distinct().limit(2).count() < 2:
+        raise InputNotReadyError(
+            f"fewer than two users with a list did {', '.join(types)} of something new from {outcome.first} to "
+            f"{outcome.last}: publish later nights, or count more with --event-types"
+        )
+    ours, popular = (
+        measure_keys(lists, outcome.targets, metrics=METRICS, ks=(length,)).persist()
+        for lists in (outcome.lists, outcome.popular)
+    )
+    compared = [compare_runs(ours, popular, f"{metric}@{length}") for metric in METRICS]
+    title = f"{config.name}: lists of {ds} against {', '.join(types)} of {outcome.first} to {outcome.last}"
+    print_comparisons(title, compared, "popular", console)
+    return {
+        "days": [outcome.first.isoformat(), outcome.last.isoformat()],
+        "users": compared[0].num_keys,
+        **{each.metric: round(each.ours, 4) for each in compared},
+        **{f"popular {each.metric}": round(each.baseline, 4) for each in compared},
+    }

@@ -1,0 +1,183 @@
+"""A night of an earlier date, of which it is known what came after, beside baselines that knew as much."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.config.night import Config
+from recsys_batch.contracts.errors import InputNotReadyError
+from recsys_batch.contracts.run_facts import NightOptions
+from recsys_batch.measure.baselines import Cases, all_baselines, describe, trial_of_days, tuned_lists
+from recsys_batch.measure.known import Ids, Known, read_known
+from recsys_batch.measure.outcome import read_outcome
+from recsys_batch.report.summary import RunSummary
+from recsys_batch.rules.baselines.log import Indices
+from recsys_batch.spark.lake.files import delete_folder
+from recsys_batch.spark.lake.prepared import read_prepared
+from recsys_batch.spark.lake.runs import RUNS, stages_of
+from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.publish.release import read_staged
+from recsys_batch.spark.session import local_time, with_settings
+
+log = logging.getLogger("recsys_batch.evaluate")
+RunNight = Callable[[SparkSession, Config, date, NightOptions, RunSummary], None]
+
+NIGHT = "this night"
+# Below the config's own lake, so that nothing of it is ever taken for a published night.
+_FOLDER = "hold_out"
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """What is held out, and for how many users lists are compared."""
+
+    days: int = 7
+    event_types: tuple[str, ...] = ("purchase",)
+    max_users: int = 20_000
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One date: the lists of the night and of the baselines for users of whom it is known what they did next."""
+
+    ds: date
+    lists: DataFrame
+    """run (`NIGHT` or a baseline), user_id, item_id, rank."""
+    targets: DataFrame
+    """user_id, item_id."""
+    users: pa.Table
+    """user_id, and what groups users: num_acts, days_since (their newest act)."""
+    items: DataFrame
+    """item_id, and what groups targets: num_users, age_days (since the first act on it), category."""
+    settings: dict[str, str]
+    """Baseline -> the settings that were chosen."""
+
+
+def hold_out(spark: SparkSession, config: Config, ds: date, options: HoldOut, run_night: RunNight) -> Cut:
+    """Run the night of `ds` on what was known then, and make the lists of the baselines on the same.
+
+    It is run in a lake of its own below the config's, goes on from what an earlier call left there, and publishes
+    nothing. Users are those with a list and a target; of more than `max_users` a random sample. Unless the config
+    allows repeats, what a user had before is no target. Raises InputNotReadyError where fewer than two users are left.
+    """
+    config = _held_out(config)
+    summary = RunSummary(config.name, ds.isoformat())
+    run_night(spark, config, ds, NightOptions(resume=True, publish=False), summary)
+    lake = Lake.at(spark, config.lake.root)
+    with with_settings(spark, local_time(config.prepare.timezone)):
+        return _compare(lake, config, ds, options, summary.run_id)
+
+
+def _compare(lake: Lake, config: Config, ds: date, options: HoldOut, run_id: str) -> Cut:
+    repeats, length = config.rerank.allow_repeats, config.rerank.top_n
+    facts = stages_of(lake, run_id)[-1].facts
+    prepared = facts.made_by.get("prepare", run_id)
+    log.info("reading what %s could know, and what came after", ds)
+    known = read_known(lake, ds, prepared, options.event_types)
+    outcome = read_outcome(lake, config, ds, prepared, days=options.days, event_types=options.event_types).toArrow()
+    staged = read_staged(lake, Tables.USER_RECOMMENDATIONS, run_id)
+    listed = staged.select("user_id").distinct().toArrow()["user_id"].to_pylist()
+    targets = known.targets(_ids(outcome["user_id"]), _ids(outcome["item_id"]))
+    if not repeats:
+        targets = (targets - targets.multiply(known.counted.matrix)).tocsr()
+        targets.eliminate_zeros()
+    has_list = np.zeros(len(known.keys_K), dtype=np.bool_)
+    has_list[(found := known.numbers_of_keys(_as_ids(listed)))[found >= 0]] = True
+    keys_B = np.flatnonzero((np.diff(targets.indptr) > 0) & has_list)
+    if len(keys_B) < 2:
+        raise InputNotReadyError(
+            f"{len(keys_B)} user(s) with a list did {', '.join(options.event_types)} of "
+            f"{'anything' if repeats else 'something new'} in the {options.days} days after {ds}: hold out more days, "
+            "or count more with --event-types"
+        )
+    keys_B = np.sort(np.random.default_rng(config.seed).permutation(keys_B)[: options.max_users])
+    cases = Cases(known.counted, known.all_acts, keys_B)
+    trial = trial_of_days(known, options.days, repeats=repeats)
+    folder = lake.path(f"{RUNS}/{run_id}/checkpoints")
+    made = list(
+        tuned_lists(
+            all_baselines(lake.spark, folder, repeats=repeats, seed=config.seed),
+            *(known, trial, cases, length),
+            repeats=repeats,
+        )
+    )
+    delete_folder(lake.spark, folder)
+    kept = targets[keys_B].tocoo()
+    wanted = pa.table({"user_id": known.keys_K[keys_B[kept.row]], "item_id": known.items_I[kept.col]})
+    users = lake.spark.createDataFrame(pa.table({"user_id": known.keys_K[keys_B]}))
+    ours = _products(staged, read_prepared(lake, Tables.ITEMS, ds, prepared)).join(users, "user_id", "left_semi")
+    others = pa.concat_tables([_table(each.name, each.lists_BN, known, keys_B) for each in made])
+    return Cut(
+        ds,
+        ours.unionByName(lake.spark.createDataFrame(others)),
+        lake.spark.createDataFrame(wanted),
+        _facts_of_users(known, keys_B),
+        _facts_of_items(lake, ds, prepared, known),
+        {each.name: describe(each.settings) for each in made},
+    )
+
+
+def _held_out(config: Config) -> Config:
+    """Return the config with a lake of its own and nothing but user lists."""
+    lists = config.lists.model_copy(update={"users": True, "similar_items": False, "queries": 0, "requests": False})
+    lake = config.lake.model_copy(update={"root": f"{config.lake.root.rstrip('/')}/{_FOLDER}", "catalog_schema": ""})
+    return config.model_copy(update={"lake": lake, "lists": lists})
+
+
+def _products(staged: DataFrame, items: DataFrame) -> DataFrame:
+    """Return the night's lists with the canonical item of each."""
+    names = items.select("item_id", F.col("canonical_item_id").alias("product"))
+    joined = staged.join(names, "item_id", "left")
+    item = F.coalesce("product", "item_id").alias("item_id")
+    return joined.select(F.lit(NIGHT).alias("run"), "user_id", item, F.col("rank").cast("int").alias("rank"))
+
+
+def _table(name: str, lists_BN: Indices, known: Known, keys_B: Indices) -> pa.Table:
+    rows, places = np.nonzero(lists_BN >= 0)
+    return pa.table(
+        {
+            "run": pa.array([name] * len(rows), pa.string()),
+            "user_id": pa.array(known.keys_K[keys_B[rows]], pa.string()),
+            "item_id": pa.array(known.items_I[lists_BN[rows, places]], pa.string()),
+            "rank": pa.array(places + 1, pa.int32()),
+        }
+    )
+
+
+def _facts_of_users(known: Known, keys_B: Indices) -> pa.Table:
+    acts = known.all_acts
+    newest_K = np.full(len(known.keys_K), np.inf)
+    np.minimum.at(newest_K, acts.keys_E, acts.ages_E)
+    counts_K = np.bincount(acts.keys_E, minlength=len(known.keys_K))
+    return pa.table({"user_id": known.keys_K[keys_B], "num_acts": counts_K[keys_B], "days_since": newest_K[keys_B]})
+
+
+def _facts_of_items(lake: Lake, ds: date, run_id: str, known: Known) -> DataFrame:
+    oldest_I = np.full(len(known.items_I), -1.0)
+    np.maximum.at(oldest_I, known.all_acts.items_E, known.all_acts.ages_E)
+    facts = pa.table(
+        {"item_id": known.items_I, "num_users": known.counted.popularity(float("inf")), "age_days": oldest_I}
+    )
+    catalog = read_prepared(lake, Tables.ITEMS, ds, run_id).where("item_index = canonical_index")
+    top_level = F.trim(F.element_at(F.split("category", ">"), 1)).alias("category")
+    return lake.spark.createDataFrame(facts).join(catalog.select("item_id", top_level), "item_id")
+
+
+def _ids(column: pa.ChunkedArray) -> Ids:
+    return _as_ids(column.to_pylist())
+
+
+def _as_ids(names: Sequence[str]) -> Ids:
+    return np.asarray(names, dtype=object)
+
+
+def dates_of(ds: date, days: int, cuts: int) -> list[date]:
+    """Return the dates of so many cuts, `days` apart, the last one `ds`, oldest first."""
+    return [ds - timedelta(days=days * back) for back in reversed(range(cuts))]

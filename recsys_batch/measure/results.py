@@ -1,0 +1,190 @@
+"""What a hold-out says: the metrics of every run with intervals, and where it wins and loses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from recsys_batch.measure.hold_out import NIGHT, Cut
+from recsys_batch.rules.metrics.paired_tests import Interval, paired_bootstrap
+from recsys_batch.spark.evaluation.accuracy import AccuracyMetric, measure_keys
+from recsys_batch.spark.evaluation.exposure import measure_coverage
+
+METRICS: tuple[AccuracyMetric, ...] = ("recall_min", "ndcg", "hit_rate")
+_CASE = "case"
+_SAMPLES = 2_000
+Values = npt.NDArray[np.float64]
+# Upper edges of the bins of users and targets.
+_ACTS, _DAYS, _USERS = (2, 6, 21, 101), (2, 8, 31, 91), (1, 10, 100, 1000)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run, the night or a baseline, over all users (U) of all cuts."""
+
+    run: str
+    settings: str
+    values: dict[str, Interval]
+    """Metric -> mean over users, and where it may lie."""
+    against: dict[str, Interval]
+    """Metric -> mean of the night less this run, by user; empty for the night itself."""
+    shares: dict[str, float]
+    """catalog_coverage and top_share of the lists, means over the cuts."""
+
+
+@dataclass(frozen=True)
+class BinResult:
+    """A bin of users or targets: NDCG of the night and of the best baseline for users; recall for targets."""
+
+    kind: str
+    name: str
+    size: int
+    values: dict[str, float]
+    """Run -> mean."""
+
+
+def measure_cuts(cuts: Sequence[Cut], length: int) -> tuple[list[RunResult], list[BinResult]]:
+    """Return the results of every run, the night first and then the best, and the tables by bin.
+
+    A user of several cuts counts once, with the mean over the cuts.
+    """
+    of_cuts = [_values(cut, length) for cut in cuts]
+    runs = [NIGHT, *(run for run in of_cuts[0] if run != NIGHT)]
+    users = sorted({user for values in of_cuts for user in values[NIGHT]})
+    arrays = {run: _mean_by_user([values[run] for values in of_cuts], users) for run in runs}
+    coverage = [_coverage(cut, runs, length) for cut in cuts]
+    results = [
+        RunResult(
+            run,
+            cuts[-1].settings.get(run, ""),
+            {f"{m}@{length}": _interval(arrays[run][:, n]) for n, m in enumerate(METRICS)},
+            {}
+            if run == NIGHT
+            else {f"{m}@{length}": _interval(arrays[NIGHT][:, n] - arrays[run][:, n]) for n, m in enumerate(METRICS)},
+            {name: float(np.mean([each[run][name] for each in coverage])) for name in coverage[0][run]},
+        )
+        for run in runs
+    ]
+    main = f"{METRICS[1]}@{length}"
+    results = [results[0], *sorted(results[1:], key=lambda each: (-each.values[main].mean, each.run))]
+    shown = [each.run for each in results[:2]]
+    return results, [*_bins_of_users(cuts, of_cuts, shown), *_bins_of_targets(cuts, shown, length)]
+
+
+def _values(cut: Cut, length: int) -> dict[str, dict[str, Values]]:
+    """Return run -> user -> values of METRICS."""
+    runs = cut.lists.select("run").distinct()
+    targets = cut.targets.crossJoin(F.broadcast(runs)).select(_case(), "item_id")
+    lists = cut.lists.select(_case(), "item_id", "rank")
+    measured = measure_keys(lists, targets, metrics=METRICS, ks=(length,), key=_CASE)
+    rows = measured.select(
+        F.substring_index(_CASE, "\t", 1).alias("run"),
+        F.expr(f"substring({_CASE}, instr({_CASE}, '\t') + 1)").alias("user_id"),
+        *(F.col(f"`{metric}@{length}`").alias(metric) for metric in METRICS),
+    ).toArrow()
+    values_RM = np.column_stack([rows[metric].to_numpy() for metric in METRICS])
+    found: dict[str, dict[str, Values]] = {}
+    for run, user, values in zip(rows["run"].to_pylist(), rows["user_id"].to_pylist(), values_RM, strict=True):
+        found.setdefault(run, {})[user] = values
+    return dict(sorted(found.items()))
+
+
+def _case() -> Column:
+    return F.concat_ws("\t", "run", "user_id").alias(_CASE)
+
+
+def _mean_by_user(of_cuts: Sequence[dict[str, Values]], users: Sequence[str]) -> Values:
+    return np.array([np.mean([cut[user] for cut in of_cuts if user in cut], axis=0) for user in users])
+
+
+def _interval(values_U: Values) -> Interval:
+    if len(values_U) < 2:
+        return Interval(float(values_U.mean()), float("nan"), float("nan"))
+    return paired_bootstrap(values_U, num_samples=_SAMPLES)
+
+
+def _coverage(cut: Cut, runs: Sequence[str], length: int) -> dict[str, dict[str, float]]:
+    keys = cut.targets.select("user_id").distinct().persist()
+    lists = cut.lists.persist()
+    found = {}
+    for run in runs:
+        metrics = measure_coverage(lists.where(F.col("run") == run), keys, cut.items, ks=(length,))
+        found[run] = {m.metric: m.value for m in metrics if m.metric in ("catalog_coverage", "top_share")}
+    keys.unpersist()
+    return found
+
+
+def _bins_of_users(
+    cuts: Sequence[Cut], of_cuts: Sequence[dict[str, dict[str, Values]]], runs: Sequence[str]
+) -> list[BinResult]:
+    place = METRICS.index("ndcg")
+    grouped: dict[tuple[str, int, str], list[list[float]]] = {}
+    for cut, values in zip(cuts, of_cuts, strict=True):
+        for row in cut.users.to_pylist():
+            mine = [float(values[run][row["user_id"]][place]) for run in runs]
+            for kind, edges, value in (
+                ("acts of the user", _ACTS, row["num_acts"]),
+                ("days since the last", _DAYS, row["days_since"]),
+            ):
+                order, name = _bin(value, edges)
+                grouped.setdefault((kind, order, name), []).append(mine)
+    return [
+        BinResult(kind, name, len(rows), dict(zip(runs, np.mean(rows, axis=0).tolist(), strict=True)))
+        for (kind, _, name), rows in sorted(grouped.items())
+    ]
+
+
+def _bins_of_targets(cuts: Sequence[Cut], runs: Sequence[str], length: int) -> list[BinResult]:
+    hits = [F.col("run") == run for run in runs]
+    found = []
+    for cut in cuts:
+        lists = cut.lists.where(F.col("run").isin(*runs) & (F.col("rank") <= length))
+        by_target = lists.groupBy("user_id", "item_id").agg(
+            *(F.max(hit.cast("int")).alias(f"hit_{n}") for n, hit in enumerate(hits))
+        )
+        found.append(cut.targets.join(by_target, ["user_id", "item_id"], "left").join(cut.items, "item_id"))
+    rows: DataFrame = found[0]
+    for more in found[1:]:
+        rows = rows.unionByName(more)
+    rows = rows.persist()
+    results = []
+    for kind, edges, column in (
+        ("buyers of the target", _USERS, "num_users"),
+        ("days since its first", _DAYS, "age_days"),
+    ):
+        bins = F.lit(0)
+        for n, edge in enumerate(edges, 1):
+            bins = F.when(F.col(column) >= edge, n).otherwise(bins)
+        results += [
+            BinResult(kind, _bin_name(row.bin, edges), row.size, _shares(row, runs))
+            for row in _recall(rows, bins, runs).orderBy("bin").collect()
+        ]
+    top = _recall(rows.where("category IS NOT NULL"), F.col("category"), runs).orderBy(F.desc("size"), "bin").limit(6)
+    results += [BinResult("category", row.bin, row.size, _shares(row, runs)) for row in top.collect()]
+    rows.unpersist()
+    return results
+
+
+def _recall(rows: DataFrame, bins: Column, runs: Sequence[str]) -> DataFrame:
+    shares = (F.avg(F.coalesce(f"hit_{n}", F.lit(0))).alias(f"share_{n}") for n in range(len(runs)))
+    return rows.groupBy(bins.alias("bin")).agg(F.count("*").alias("size"), *shares)
+
+
+def _shares(row: object, runs: Sequence[str]) -> dict[str, float]:
+    return {run: float(getattr(row, f"share_{n}")) for n, run in enumerate(runs)}
+
+
+def _bin(value: float, edges: Sequence[int]) -> tuple[int, str]:
+    order = int(np.searchsorted(edges, value, side="right"))
+    return order, _bin_name(order, edges)
+
+
+def _bin_name(order: int, edges: Sequence[int]) -> str:
+    """Return `0 to 1`, `2 to 5`, ..., `101 or more`."""
+    if order == len(edges):
+        return f"{edges[-1]} or more"
+    low = edges[order - 1] if order else 0
+    return f"{low} to {edges[order] - 1}" if edges[order] - 1 > low else f"{low}"
