@@ -1,5 +1,6 @@
 """The `evaluate` job: which measurement a config and its options ask for, and what it prints."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -10,16 +11,15 @@ from recsys_batch.contracts.columns import EVENT_TYPES
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
 from recsys_batch.measure.hold_out import HoldOut, dates_of, hold_out
-from recsys_batch.measure.results import METRICS, measure_cuts
+from recsys_batch.measure.requests import measure_requests
+from recsys_batch.measure.results import METRICS, RunResult, measure_cuts
 from recsys_batch.pipeline import run_night
 from recsys_batch.report.comparison_table import print_comparisons
 from recsys_batch.report.evaluation_table import print_bins, print_runs
-from recsys_batch.rules.metrics.ranking import hit_rate, ndcg
 from recsys_batch.spark.evaluation.accuracy import measure_keys
 from recsys_batch.spark.evaluation.comparison import compare_runs
 from recsys_batch.spark.evaluation.published import follow_up
 from recsys_batch.spark.lake.tables import Lake
-from recsys_batch.spark.publish.evaluation import target_ranks
 from recsys_batch.spark.session import local_time, with_settings
 
 Found = dict[str, object]
@@ -53,7 +53,7 @@ def evaluate(spark: SparkSession, config: Config, ds: date, asked: Asked, consol
     lake = Lake.at(spark, config.lake.root)
     with with_settings(spark, local_time(config.prepare.timezone)):
         if config.sources.targets:
-            return _measure_requests(lake, config, ds)
+            return _measure_requests(lake, config, ds, asked, console)
         return _measure_users(lake, config, ds, asked, console)
 
 
@@ -72,19 +72,24 @@ def _hold_out(spark: SparkSession, config: Config, ds: date, asked: Asked, conso
         "cuts": [cut.ds.isoformat() for cut in cuts],
         "days": asked.days,
         "users": len({user for cut in cuts for user in cut.users["user_id"].to_pylist()}),
-        "runs": {
-            r.run: {m: [round(v.mean, 4), round(v.low, 4), round(v.high, 4)] for m, v in r.values.items()}
-            | {name: round(share, 4) for name, share in r.shares.items()}
-            | ({"settings": r.settings} if r.settings else {})
-            for r in results
-        },
+        "runs": _figures(results),
     }
 
 
-def _measure_requests(lake: Lake, config: Config, ds: date) -> Found:
-    ranks = target_ranks(lake, config, ds)
-    metrics = {f"hr@{k}": round(hit_rate(ranks, k), 4) for k in (3, 10)} | {"ndcg@10": round(ndcg(ranks, 10), 4)}
-    return {"cases": int(ranks.size), **metrics}
+def _figures(results: Sequence[RunResult]) -> dict[str, dict[str, object]]:
+    return {
+        r.run: {m: [round(v.mean, 4), round(v.low, 4), round(v.high, 4)] for m, v in r.values.items()}
+        | {name: round(share, 4) for name, share in r.shares.items()}
+        | ({"settings": r.settings} if r.settings else {})
+        for r in results
+    }
+
+
+def _measure_requests(lake: Lake, config: Config, ds: date, asked: Asked, console: Console) -> Found:
+    results = measure_requests(lake, config, ds, asked.event_types)
+    title = f"{config.name}: request lists of {ds} on the target of each request"
+    print_runs(title, ((r.run, r.values, r.against, r.shares) for r in results), console)
+    return {"runs": _figures(results)}
 
 
 def _measure_users(lake: Lake, config: Config, ds: date, asked: Asked, console: Console) -> Found:

@@ -38,6 +38,10 @@ class Known:
         """Return the number of each name; -1 for one that is not known."""
         return _numbers(self.keys_K, names)
 
+    def numbers_of_items(self, names: Ids) -> Indices:
+        """Return the number of each canonical item; -1 for one that is not known."""
+        return _numbers(self.items_I, names)
+
     def targets(self, keys: Ids, items: Ids) -> sparse.csr_array:
         """Return 1 where a known key has a known item, shape (K, I)."""
         keys_T, items_T = _numbers(self.keys_K, keys), _numbers(self.items_I, items)

@@ -60,10 +60,10 @@ def measure_cuts(cuts: Sequence[Cut], length: int) -> tuple[list[RunResult], lis
         RunResult(
             run,
             cuts[-1].settings.get(run, ""),
-            {f"{m}@{length}": _interval(arrays[run][:, n]) for n, m in enumerate(METRICS)},
+            {f"{m}@{length}": interval_of(arrays[run][:, n]) for n, m in enumerate(METRICS)},
             {}
             if run == NIGHT
-            else {f"{m}@{length}": _interval(arrays[NIGHT][:, n] - arrays[run][:, n]) for n, m in enumerate(METRICS)},
+            else {f"{m}@{length}": interval_of(arrays[NIGHT][:, n] - arrays[run][:, n]) for n, m in enumerate(METRICS)},
             {name: float(np.mean([each[run][name] for each in coverage])) for name in coverage[0][run]},
         )
         for run in runs
@@ -100,7 +100,8 @@ def _mean_by_user(of_cuts: Sequence[dict[str, Values]], users: Sequence[str]) ->
     return np.array([np.mean([cut[user] for cut in of_cuts if user in cut], axis=0) for user in users])
 
 
-def _interval(values_U: Values) -> Interval:
+def interval_of(values_U: Values) -> Interval:
+    """Return the mean over users and where it may lie; NaN bounds for a single one."""
     if len(values_U) < 2:
         return Interval(float(values_U.mean()), float("nan"), float("nan"))
     return paired_bootstrap(values_U, num_samples=_SAMPLES)

@@ -4,7 +4,7 @@ from math import exp, log2, sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -119,6 +119,7 @@ def test_what_is_outside_is_refused(acts):
         log_of(acts)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9))
 def test_top_lists_are_the_sorted_scores(seed, length):
     draw = np.random.default_rng(seed)

@@ -1,0 +1,112 @@
+"""Published request lists on the held-out target of each request, beside baselines that learn from the same log."""
+
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.config.night import Config
+from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
+from recsys_batch.measure.baselines import Cases, all_baselines, describe, trial_of_newest, tuned_lists
+from recsys_batch.measure.hold_out import NIGHT
+from recsys_batch.measure.known import Known, read_known
+from recsys_batch.measure.results import RunResult, interval_of
+from recsys_batch.rules.baselines.log import Indices, Log
+from recsys_batch.rules.metrics.ranking import gains, hits
+from recsys_batch.spark.inputs.normalize import canonical_id
+from recsys_batch.spark.inputs.sources import KEPT, read_table
+from recsys_batch.spark.lake.files import delete_folder
+from recsys_batch.spark.lake.prepared import read_prepared
+from recsys_batch.spark.lake.runs import RUNS
+from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.publish.release import latest_release, prepared_by, read_release
+
+
+def measure_requests(lake: Lake, config: Config, ds: date, event_types: tuple[str, ...]) -> list[RunResult]:
+    """Return hit rate and NDCG of the request lists published for `ds`, and of the baselines, the best first.
+
+    Settings of baselines are those that find the newest act of the log's own users best. Raises ConfigError without
+    `sources.targets`, InputNotReadyError where no request lists of `ds` are published.
+    """
+    if not config.sources.targets:
+        raise ConfigError("sources.targets: evaluate needs the held-out item of each request; add a source")
+    release = latest_release(lake, ds)
+    if release is None or Tables.REQUEST_RECOMMENDATIONS not in release.tables:
+        raise InputNotReadyError(f"{Tables.REQUEST_RECOMMENDATIONS}: nothing published for {ds}; run the night first")
+    run_id, repeats = prepared_by(release), config.rerank.allow_repeats
+    names = read_prepared(lake, Tables.ITEMS, ds, run_id).select("item_id", F.col("canonical_item_id").alias("product"))
+    lists = _products(read_release(lake, release, Tables.REQUEST_RECOMMENDATIONS), names)
+    targets = _products(_targets(lake, config, ds), names)
+    ranked = lists.groupBy("request_id", "product").agg(F.min("rank").alias("rank"))
+    found = targets.join(ranked, ["request_id", "product"], "left")
+    rows = found.orderBy("request_id", "product").select("request_id", "product", "rank").toArrow()
+    known = read_known(lake, ds, run_id, event_types)
+    requests_R, cases_C = np.unique(np.asarray(rows["request_id"].to_pylist(), dtype=object), return_inverse=True)
+    history = _histories(read_prepared(lake, Tables.REQUESTS, ds, run_id), names, requests_R, known)
+    targets_C = known.numbers_of_items(np.asarray(rows["product"].to_pylist(), dtype=object))
+    folder = lake.path(f"{RUNS}/{run_id}/checkpoints")
+    made = tuned_lists(
+        all_baselines(lake.spark, folder, repeats=repeats, seed=config.seed),
+        *(known, trial_of_newest(known, repeats=repeats), Cases(history, history, np.arange(len(requests_R)))),
+        config.rerank.top_n,
+        repeats=repeats,
+    )
+    ranks = {NIGHT: np.asarray([rank or 0 for rank in rows["rank"].to_pylist()], dtype=np.int64)}
+    settings = {NIGHT: ""}
+    for each in made:
+        places = (each.lists_BN[cases_C] == targets_C[:, None]) & (targets_C >= 0)[:, None]
+        ranks[each.name] = np.where(places.any(axis=1), places.argmax(axis=1) + 1, 0).astype(np.int64)
+        settings[each.name] = describe(each.settings)
+    delete_folder(lake.spark, folder)
+    return _results(ranks, settings)
+
+
+def _results(ranks: dict[str, npt.NDArray[np.int64]], settings: dict[str, str]) -> list[RunResult]:
+    values = {
+        run: {"hit_rate@10": hits(of, 10), "ndcg@10": gains(of, 10), "hit_rate@3": hits(of, 3)}
+        for run, of in ranks.items()
+    }
+    made = [
+        RunResult(
+            run,
+            settings[run],
+            {name: interval_of(cases) for name, cases in of.items()},
+            {} if run == NIGHT else {name: interval_of(values[NIGHT][name] - cases) for name, cases in of.items()},
+            {},
+        )
+        for run, of in values.items()
+    ]
+    return [made[0], *sorted(made[1:], key=lambda each: (-each.values["ndcg@10"].mean, each.run))]
+
+
+def _products(rows: DataFrame, names: DataFrame) -> DataFrame:
+    """Name the canonical item of each row's; one that the catalog lacks stands for itself."""
+    return rows.join(names, "item_id", "left").withColumn("product", F.coalesce("product", "item_id"))
+
+
+def _targets(lake: Lake, config: Config, ds: date) -> DataFrame:
+    raw = read_table(lake.spark, "targets", config.sources.targets, ds)
+    return raw.where(KEPT).select(
+        canonical_id("request_id", "keep").alias("request_id"),
+        canonical_id("item_id", config.prepare.id_case).alias("item_id"),
+    )
+
+
+def _histories(requests: DataFrame, names: DataFrame, requests_R: npt.NDArray[np.object_], known: Known) -> Log:
+    """Return the histories as a log: the newest item is of today, the one before it of yesterday, and so on."""
+    exploded = requests.select(
+        "request_id", F.size("item_ids").alias("n"), F.posexplode("item_ids").alias("p", "item_id")
+    )
+    rows = exploded.join(names, "item_id").select("request_id", "product", (F.col("n") - F.col("p") - 1).alias("age"))
+    table = rows.orderBy("request_id", "age").toArrow()
+    ids = np.asarray(table["request_id"].to_pylist(), dtype=object)
+    keys_E = np.minimum(np.searchsorted(requests_R, ids), len(requests_R) - 1)
+    items_E: Indices = known.numbers_of_items(np.asarray(table["product"].to_pylist(), dtype=object))
+    of_cases = (requests_R[keys_E] == ids) & (items_E >= 0)
+    ages_E = table["age"].to_numpy().astype(np.float64)
+    return Log(
+        keys_E[of_cases].astype(np.int64), items_E[of_cases], ages_E[of_cases], len(requests_R), len(known.items_I)
+    )
