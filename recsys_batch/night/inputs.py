@@ -124,8 +124,9 @@ class Intake:
                 record_checks(run.lake, run.ds, run.run_id, "prepare", checks)
         with never_ending_the_night("the data profile"):
             if self.profiles:
+                title = f"{run.config.name} {run.ds}{run.config.prepare.zone_note}"
                 target = f"{run.lake.path('profiles')}/{run.ds.isoformat()}.html"
-                write_text(run.spark, target, profile_page(self.profiles, f"{run.config.name} {run.ds}", checks))
+                write_text(run.spark, target, profile_page(self.profiles, title, checks))
                 log.info("data profile: %s", target)
 
     def _judge(self, table: str, classified: DataFrame, hints: Mapping[tuple[str, str], str]) -> None:

@@ -143,6 +143,11 @@ class Prepare(Block):
     late_after_hours: float = Field(24.0, ge=0)
     """An event received so long after it happened is used, and counted as late."""
 
+    @property
+    def zone_note(self) -> str:
+        """What stands behind a time that people read, such as ` (Europe/Berlin)`; nothing where it is UTC."""
+        return "" if self.timezone == "UTC" else f" ({self.timezone})"
+
 
 _NEED_COLUMN = ("null_share", "null_share_rise", "out_of_range_share", "hours_since_newest", "unread_share")
 
