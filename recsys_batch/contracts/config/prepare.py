@@ -100,8 +100,8 @@ class Prepare(Block):
     """What stands for nobody in a user id, whatever its case: such events are quarantined as `placeholder_user_id`,
     reviews lose the id."""
     pseudonymize_with: str = Field("", pattern=r"^([A-Za-z_]\w*)?$")
-    """Name of an environment variable with a secret key: user ids become keyed hashes (HMAC-SHA-256) before anything
-    is written; empty: they stay as they are."""
+    """Name of an environment variable with a secret key: user ids, and the session and event ids that may be made of
+    them, become keyed hashes (HMAC-SHA-256) before anything is written; empty: they stay as they are."""
     item_duplicates: Literal["error", "latest", "most_frequent"] = "error"
     """Which of several different catalog rows of one item id is right; identical rows are always merged."""
     history_columns: list[Literal["title", "description", "category", "brand", "price", "currency", "available"]] = (
