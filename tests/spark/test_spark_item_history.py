@@ -146,6 +146,21 @@ def test_what_a_catalog_only_says_again_is_not_stored(frame, lake):
     assert [content[2] for *_, content in found["i0"]] == ([1.0] if wins else [1.0, 2.0, 1.0])
 
 
+def test_what_was_touched_after_midnight_holds_from_then_on_and_says_nothing_of_the_day(frame, lake):
+    rows = [row("i", "2026-06-03 10:00:00", "kettle", price=1.0), row("i", "2026-06-04 00:30:00", "kettle", price=2.0)]
+    observe_items(lake, frame(TYPES, rows), COLUMNS, NIGHTS[0])
+    at = ["2026-06-03 10:00:00", "2026-06-04 00:30:00"]
+    assert versions_of(lake, NIGHTS[0])[0] == {"i": [(at[0], None, ("kettle", None, 1.0))]}
+    # The export of the next night has a newer row only.
+    observe_items(lake, frame(TYPES, [row("i", "2026-06-05 09:00:00", "kettle", price=3.0)]), COLUMNS, NIGHTS[1])
+    found = versions_of(lake, NIGHTS[1])[0]["i"]
+    assert [(start, content[2]) for start, _, content in found] == [
+        (at[0], 1.0),
+        (at[1], 2.0),
+        ("2026-06-05 09:00:00", 3.0),
+    ]
+
+
 def test_other_columns_are_another_history_and_two_runs_at_once_are_one(frame, lake):
     rows = [row("a", None, "A", None, 1.0), row("b", "2026-06-01 00:00:00", "B", "x")]
     made = frame(TYPES, rows)

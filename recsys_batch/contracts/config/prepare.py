@@ -102,6 +102,9 @@ class Prepare(Block):
     pseudonymize_with: str = Field("", pattern=r"^([A-Za-z_]\w*)?$")
     """Name of an environment variable with a secret key: user ids, and the session and event ids that may be made of
     them, become keyed hashes (HMAC-SHA-256) before anything is written; empty: they stay as they are."""
+    catalog_grace_hours: float = Field(24.0, ge=0, le=8760)
+    """A catalog row written so long after the end of `ds` is used where the item has no earlier one: a shop that
+    overwrites its catalog touches items between midnight and the night's run. 0: nothing later is ever used."""
     item_duplicates: Literal["error", "latest", "most_frequent"] = "error"
     """Which of several different catalog rows of one item id is right; identical rows are always merged."""
     history_columns: list[Literal["title", "description", "category", "brand", "price", "currency", "available"]] = (

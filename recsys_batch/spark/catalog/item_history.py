@@ -24,17 +24,18 @@ _BROADCAST_ROWS = 500_000
 def observe_items(lake: Lake, rows: DataFrame, columns: Sequence[str], ds: date, is_of_ds: bool = True) -> None:
     """Store what `rows` (item_id, updated_at, columns), the whole catalog source as of `ds`, says of each item.
 
-    Rows later than `ds` are ignored. A null `updated_at` means since always (1970) where the item also has dated rows,
-    or was never observed before. Else it is a snapshot: where it differs from the version open at `ds`, it holds from
-    midnight of `ds`. A dated row that says what the item's version of that time says already is no change, however
-    often `updated_at` moves. Of two contents at one instant the one with the greater hash is kept.
+    A row later than `ds` holds from its own time on, and says nothing of `ds` (`item_versions`). A null `updated_at`
+    means since always (1970) where the item also has dated rows, or was never observed before. Else it is a snapshot:
+    where it differs from the version open at `ds`, it holds from midnight of `ds`. A dated row that says what the
+    item's version of that time says already is no change, however often `updated_at` moves. Of two contents at one
+    instant the one with the greater hash is kept.
     A second call, or one at the same time, changes nothing. Where the source does not show the catalog of `ds`
     (`is_of_ds`), as where a past date is run again on a file of today, snapshots say nothing and are left out.
     In whichever order nights come, the history is that of all their rows, but for what one said again before another
     said of an earlier time that it was different: from then on the item is different until it is said once more.
     """
     said = _last_of_instants(
-        rows.where(F.col("updated_at").isNull() | (F.col("updated_at") < _end_of(ds))).select(
+        rows.select(
             "item_id",
             F.coalesce("updated_at", _since_always()).alias("valid_from"),
             _hash_of(columns).alias("version_hash"),
