@@ -62,6 +62,7 @@ class Intake:
         IncompleteInputError or ExpectationFailedError where an expectation blocks.
         """
         run = self.run
+        run.ticker.begin(f"counting and judging {table}")
         on_ds = F.count_if(happened_on(run.ds)) if table == "events" else F.lit(0)
         noted = F.count_if(F.col(NOTES).isNotNull()).alias("noted")
         rows = classified.groupBy(STATUS).agg(F.count("*").alias("rows"), on_ds.alias("on_ds"), noted).collect()

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config.load import hash_config
 from recsys_batch.contracts.config.night import Config
-from recsys_batch.contracts.gates import refuse_blocked
+from recsys_batch.contracts.gates import Check, refuse_blocked
 from recsys_batch.contracts.identity import code_version
 from recsys_batch.night.context import Run, log
 from recsys_batch.night.inputs import never_ending_the_night
@@ -23,17 +23,14 @@ from recsys_batch.spark.publish.release import publish as publish_release
 def publish(run: Run) -> None:
     """Audit the staged rows, then publish them. Raises GateFailedError and AnotherPublisherWonError."""
     audit(run)
-    _release(run)
+    with run.telling("publish"):
+        _release(run)
 
 
 def audit(run: Run) -> None:
     """Read the staged rows back and hold them against the gates. Raises GateFailedError."""
-    checks = []
-    items = run.items().select("item_index", "item_id", "eligible").persist()
-    for table in run.facts.num_rows:
-        log.info("publish: checking %s", table)
-        checks += check_lists(read_staged(run.lake, table, run.run_id), items, _expectation(run, table, items))
-    items.unpersist()
+    with run.telling("publish"):
+        checks = _check(run)
     run.summary.checks.extend(checks)
     record_checks(run.lake, run.ds, run.run_id, "publish", checks)
     for check in checks:
@@ -42,10 +39,22 @@ def audit(run: Run) -> None:
     refuse_blocked(checks, run.run_id)
 
 
+def _check(run: Run) -> list[Check]:
+    checks: list[Check] = []
+    items = run.items().select("item_index", "item_id", "eligible").persist()
+    for table in run.facts.num_rows:
+        log.info("publish: checking %s", table)
+        run.ticker.begin(f"checking {table}")
+        checks += check_lists(read_staged(run.lake, table, run.run_id), items, _expectation(run, table, items))
+    items.unpersist()
+    return checks
+
+
 def _release(run: Run) -> None:
     """Publish the audited rows; the run's id is the release's."""
     tables = tuple(run.facts.num_rows)
     log.info("publish: %s", ", ".join(tables))
+    run.ticker.begin(f"publishing {', '.join(tables)}")
     row = publish_release(
         run.lake,
         Release(
