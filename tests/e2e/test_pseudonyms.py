@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
 
+from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.run_facts import NightOptions
 from recsys_batch.pipeline import run_night
@@ -78,20 +79,26 @@ def test_ten_nights_on_a_log_exported_anew_with_pseudonyms_from_the_fifth_on(
     root, shop = tmp_path / "lake", tmp_path / "shop"
     lake = Lake.at(spark, str(root))
     log = root / "input_log/events"
-    events_of: list[dict[str, float]] = []
+
+    def night(ds: date, folder: Path, *settings: str) -> tuple[Config, dict[str, float]]:
+        config = small_config(shop, folder, "maintain.retention_hours=0", *MADE_OF_USERS, *settings)
+        summary = RunSummary(config.name, ds.isoformat())
+        run_night(spark, config, ds, NightOptions(stage="prepare"), summary)
+        return config, {name: n for name, n in summary.counts.items() if name.startswith("prepare.events_")}
+
     sizes = []
     for number in range(1, 11):
         ds = DS - timedelta(days=10 - number)
         shutil.rmtree(shop, ignore_errors=True)
         shutil.copytree(demo_shop, shop, copy_function=shutil.copy)  # of a new time
         on = (f"prepare.pseudonymize_with={KEY}",) if number >= 5 else ()
-        config = small_config(shop, root, "maintain.retention_hours=0", *MADE_OF_USERS, *on)
-        summary = RunSummary(config.name, ds.isoformat())
-        run_night(spark, config, ds, NightOptions(stage="prepare"), summary)
-        events_of.append({name: n for name, n in summary.counts.items() if name.startswith("prepare.events_")})
+        config, counts = night(ds, root, *on)
         if number == 1:  # so that the files of older versions go at once
             never = "'delta.deletedFileRetentionDuration' = 'interval 0 hours'"
             spark.sql(f"ALTER TABLE delta.`{log}` SET TBLPROPERTIES ({never})")
+        if number == 5:  # a copy is told from its event under a key as it is without
+            assert counts == night(ds, tmp_path / "without a key")[1]
+            assert counts["prepare.events_quarantined_duplicate"] > 0
         maintain(lake, config, "no encoder", RunSummary(config.name, ds.isoformat()))
         live = [path for path in log.rglob("*.parquet") if "_delta_log" not in path.parts]
         sizes.append(sum(path.stat().st_size for path in live))
@@ -106,13 +113,3 @@ def test_ten_nights_on_a_log_exported_anew_with_pseudonyms_from_the_fifth_on(
         for made in [path for path in (root / name).iterdir() if path.name.startswith("ds=")]:
             if date.fromisoformat(made.name[3:]) >= since:
                 assert files_with_raw_ids(made) == [], made
-    # An event is a copy of the same event under a key as it was without.
-    plain, hashed = tmp_path / "plain", tmp_path / "hashed"
-    counted = []
-    for folder, on in ((plain, ()), (hashed, (f"prepare.pseudonymize_with={KEY}",))):
-        config = small_config(shop, folder, *MADE_OF_USERS, *on)
-        summary = RunSummary(config.name, DS.isoformat())
-        run_night(spark, config, DS, NightOptions(stage="prepare"), summary)
-        counted.append({name: n for name, n in summary.counts.items() if name.startswith("prepare.events_")})
-    assert counted[0] == counted[1] == events_of[-1]
-    assert counted[0]["prepare.events_quarantined_duplicate"] > 0
