@@ -8,7 +8,7 @@ from recsys_batch.report.terminal import print_history, print_list
 from recsys_batch.rules.texts.clean import normalize_query
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.shown import known_item, known_user, shown_to, some_users
-from recsys_batch.spark.session import get_session
+from recsys_batch.spark.session import get_session, local_time, with_settings
 
 
 def main() -> None:
@@ -33,11 +33,12 @@ def main() -> None:
         wanted += [(Tables.REQUEST_RECOMMENDATIONS, key) for key in args.request]
         if not wanted:
             parser.error("name someone: --user, --query, --item, --request or --users N")
-        for table, key in wanted:
-            shown = shown_to(lake, ds, table, key)
-            if shown.history:
-                print_history(console, key, shown.history)
-            print_list(console, f"{table} for {key} on {ds}", shown.recommendations)
+        with with_settings(spark, local_time(config.prepare.timezone)):
+            for table, key in wanted:
+                shown = shown_to(lake, ds, table, key)
+                if shown.history:
+                    print_history(console, key, shown.history, config.prepare.zone_note)
+                print_list(console, f"{table} for {key} on {ds}", shown.recommendations)
     finally:
         spark.stop()
 

@@ -36,6 +36,8 @@ LONG_PARTS = (
     ("faults/test_kills.py", "faults/test_cluster_kills.py"),
     ("e2e/test_blocked_input.py", "spark/test_spark_maintain.py"),
     ("spark/test_spark_shop_inputs.py",),
+    ("e2e/test_pseudonyms.py",),
+    ("e2e/test_hold_out.py",),
 )
 
 

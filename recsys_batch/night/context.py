@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -14,12 +15,13 @@ from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.run_facts import RunFacts
 from recsys_batch.nn.encoder.encoder import EncoderSettings
+from recsys_batch.report.progress import Ticker
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.lake.prepared import read_prepared, replace_prepared
 from recsys_batch.spark.lake.runs import RUNS
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.resources import TaskShare, build_profile, choose_share, read_cluster
-from recsys_batch.spark.session import in_memory, is_local
+from recsys_batch.spark.session import in_memory, is_local, tasks_done
 
 log = logging.getLogger("recsys_batch.night")
 
@@ -45,6 +47,12 @@ class Run:
     """Whether the inputs are so small that what is parked is best kept in memory."""
     kept: dict[str, DataFrame] = field(default_factory=dict)
     """What a small night wrote and need not read back, by its place."""
+    ticker: Ticker = field(default_factory=Ticker)
+    """Knows the step that the stage is at."""
+
+    def telling(self, stage: str) -> AbstractContextManager[None]:
+        """Have the log say every half minute what the block is at, where one step of it takes long."""
+        return self.ticker.ticking(stage, lambda: tasks_done(self.spark))
 
     def folder(self, *parts: str) -> str:
         """Return the URI of a folder below this run's own."""
@@ -67,6 +75,7 @@ class Run:
         Unlike a cached frame it ends the plan, lets later steps read only the columns they need, outlives an executor,
         and is not planned anew when a table that it came from is written to. A small night keeps it in memory.
         """
+        self.ticker.begin(f"making {parts[-1]}")
         if self.is_small:
             return in_memory(frame)
         return self.leave(frame, *parts)
@@ -90,6 +99,7 @@ class Run:
 
     def write_prepared(self, table: str, frame: DataFrame) -> DataFrame:
         """Write the run's slice of a prepared table, and read it back."""
+        self.ticker.begin(f"writing {table}")
         if self.is_small:
             frame = self.kept[table] = in_memory(frame)
         replace_prepared(self.lake, table, frame, self.ds, self.run_id)

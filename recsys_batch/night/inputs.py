@@ -62,6 +62,7 @@ class Intake:
         IncompleteInputError or ExpectationFailedError where an expectation blocks.
         """
         run = self.run
+        run.ticker.begin(f"counting and judging {table}")
         on_ds = F.count_if(happened_on(run.ds)) if table == "events" else F.lit(0)
         noted = F.count_if(F.col(NOTES).isNotNull()).alias("noted")
         rows = classified.groupBy(STATUS).agg(F.count("*").alias("rows"), on_ds.alias("on_ds"), noted).collect()
@@ -124,8 +125,9 @@ class Intake:
                 record_checks(run.lake, run.ds, run.run_id, "prepare", checks)
         with never_ending_the_night("the data profile"):
             if self.profiles:
+                title = f"{run.config.name} {run.ds}{run.config.prepare.zone_note}"
                 target = f"{run.lake.path('profiles')}/{run.ds.isoformat()}.html"
-                write_text(run.spark, target, profile_page(self.profiles, f"{run.config.name} {run.ds}", checks))
+                write_text(run.spark, target, profile_page(self.profiles, title, checks))
                 log.info("data profile: %s", target)
 
     def _judge(self, table: str, classified: DataFrame, hints: Mapping[tuple[str, str], str]) -> None:

@@ -82,8 +82,8 @@ def plan_one(lake: Lake, ds: date, stages: Sequence[Stage], identities: Mapping[
 
 
 def _run_id(ds: date, identities: Mapping[str, str], reused: Sequence[FinishedStage]) -> str:
-    # Two processes never work under one id: each makes its own. But staged rows carry the id of the run that staged
-    # them, so under this one they are published.
+    # Two processes never write rows under one id: each makes its own. But staged rows carry the id of the run that
+    # staged them, so under this one they are published, once by however many processes (`release.publish`).
     if reused and reused[-1].stage == RANK:
         return reused[-1].run_id
     return new_run_id(ds, list(identities.values())[-1])

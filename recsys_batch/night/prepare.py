@@ -15,6 +15,11 @@ from recsys_batch.spark.lake.indices import assign_indices
 
 def prepare(run: Run) -> None:
     """Write every prepared table of the date, and the quarantine tables."""
+    with run.telling("prepare"):
+        _prepare(run)
+
+
+def _prepare(run: Run) -> None:
     intake = Intake(run)
     try:
         items = prepare_items(intake)

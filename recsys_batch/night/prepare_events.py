@@ -52,7 +52,7 @@ def _newest_time(config: Config, events: DataFrame) -> str:
         F.date_format(F.max("event_time"), "yyyy-MM-dd HH:mm").alias("newest"),
     ).first()
     if row is None or not row["rows"] or row.plausible:
-        return str(row.newest or "") if row is not None else ""
+        return f"{row.newest}{config.prepare.zone_note}" if row is not None and row.newest else ""
     what = "a time that cannot be read" if not row.timed else f"a time outside the years {_PLAUSIBLE_YEARS}"
     raise ExpectationFailedError(
         f"sources.events: event_time: all {row['rows']:,} rows of {paths(config.sources.events)} have {what}; mend "

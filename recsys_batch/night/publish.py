@@ -24,20 +24,17 @@ from recsys_batch.spark.publish.release import publish as publish_release
 def publish(run: Run) -> None:
     """Audit the staged rows, then publish them. Raises GateFailedError and AnotherPublisherWonError."""
     audit(run)
-    _release(run)
+    with run.telling("publish"):
+        _release(run)
 
 
 def audit(run: Run) -> None:
     """Read the staged rows back and hold them against the gates. Raises GateFailedError."""
-    checks: list[Check] = []
-    items = run.items().select("item_index", "item_id", "eligible").persist()
-    for table in run.facts.num_rows:
-        log.info("publish: checking %s", table)
-        checks += check_lists(read_staged(run.lake, table, run.run_id), items, _expectation(run, table, items))
-    items.unpersist()
     measured: list[Check] = []
-    with never_ending_the_night("what came of earlier lists"):
-        measured = measure_lists_out(run)
+    with run.telling("publish"):
+        checks = _check(run)
+        with never_ending_the_night("what came of earlier lists"):
+            measured = measure_lists_out(run)
     checks += [check for check in measured if check.check.endswith(GATE)]
     run.summary.checks.extend(checks)
     figures = [check for check in measured if not check.check.endswith(GATE)]
@@ -48,10 +45,22 @@ def audit(run: Run) -> None:
     refuse_blocked(checks, run.run_id)
 
 
+def _check(run: Run) -> list[Check]:
+    checks: list[Check] = []
+    items = run.items().select("item_index", "item_id", "eligible").persist()
+    for table in run.facts.num_rows:
+        log.info("publish: checking %s", table)
+        run.ticker.begin(f"checking {table}")
+        checks += check_lists(read_staged(run.lake, table, run.run_id), items, _expectation(run, table, items))
+    items.unpersist()
+    return checks
+
+
 def _release(run: Run) -> None:
     """Publish the audited rows; the run's id is the release's."""
     tables = tuple(run.facts.num_rows)
     log.info("publish: %s", ", ".join(tables))
+    run.ticker.begin(f"publishing {', '.join(tables)}")
     row = publish_release(
         run.lake,
         Release(

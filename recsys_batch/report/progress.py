@@ -1,4 +1,7 @@
-"""Shows how far a stage is, from the files that its tasks write: a bar in a terminal, plain log lines elsewhere."""
+"""Shows how far a stage is, from the files that its tasks write: a bar in a terminal, plain log lines elsewhere.
+
+Of a stage whose tasks write no such files it says every half minute what it is making.
+"""
 
 import json
 import logging
@@ -6,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from recsys_batch.contracts.filesystem import open_folder
 log = logging.getLogger("recsys_batch.progress")
 _POLL_SECONDS = 1.0
 _LOG_SECONDS = 15.0
+_TICK_SECONDS = 30.0
 
 
 def read_progress(folder: str) -> list[dict[str, float | str]]:
@@ -50,6 +54,47 @@ def watch(folder: str, label: str, total: int) -> Iterator[None]:
     finally:
         done.set()
         thread.join(timeout=5)
+
+
+class Ticker:
+    """Tells of steps that take long that they are still at work."""
+
+    def __init__(self) -> None:
+        """Begin with no step."""
+        self._step, self._began = "", time.monotonic()
+
+    def begin(self, step: str) -> None:
+        """Note what is being made from now on, such as `writing items`."""
+        self._step, self._began = step, time.monotonic()
+
+    @contextmanager
+    def ticking(self, label: str, state: Callable[[], str], every: float = _TICK_SECONDS) -> Iterator[None]:
+        """Log a line whenever a step of the block has taken `every` seconds more; `state` says how far it is."""
+        self.begin("")
+        done = threading.Event()
+        thread = threading.Thread(target=self._tick, args=(label, state, every, done), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(timeout=5)
+
+    def _tick(self, label: str, state: Callable[[], str], every: float, done: threading.Event) -> None:
+        told = self._began
+        while not done.wait(max(told + every - time.monotonic(), 0.0)):
+            step, began = self._step, self._began
+            if began > told:  # another step than the one waited for
+                told = began
+                continue
+            told = time.monotonic()
+            seconds = told - began
+            try:
+                how_far = state()
+            except Exception:  # it only tells
+                log.debug("no state of %s", label, exc_info=True)
+                how_far = ""
+            log.info("%s: %s", label, ", ".join(part for part in (step, f"{seconds:,.0f} s so far", how_far) if part))
 
 
 def in_terminal() -> bool:

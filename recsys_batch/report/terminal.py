@@ -13,7 +13,7 @@ _HISTORY_ROWS = 10
 class HistoryRow(Protocol):
     """An interaction as `show` prints it."""
 
-    time: object
+    time: str
     event_type: str
     item_id: str
     title: str
@@ -30,15 +30,15 @@ class ListRow(Protocol):
     reason: str
 
 
-def print_history(console: Console, user_id: str, history: Sequence[HistoryRow]) -> None:
-    """Print the newest interactions of a user."""
+def print_history(console: Console, user_id: str, history: Sequence[HistoryRow], zone_note: str = "") -> None:
+    """Print the newest interactions of a user; `zone_note` says where their times are those of the clock."""
     table = Table(
         title=f"History of {escape(user_id)}: the newest {min(_HISTORY_ROWS, len(history))} of {len(history)} items"
     )
-    for column in ("last seen", "event", "item", "title"):
+    for column in (f"last seen{zone_note}", "event", "item", "title"):
         table.add_column(column, overflow="fold")
     for row in history[:_HISTORY_ROWS]:
-        table.add_row(str(row.time), row.event_type, escape(row.item_id), escape(row.title))
+        table.add_row(row.time, row.event_type, escape(row.item_id), escape(row.title))
     console.print(table)
 
 

@@ -149,6 +149,16 @@ def warm_workers(spark: SparkSession) -> None:
     pool.shutdown(wait=False)
 
 
+def tasks_done(spark: SparkSession) -> str:
+    """Say how far the Spark stages are that run now, such as `3 of 8 tasks of 2 Spark stages done`; empty for none."""
+    tracker = spark.sparkContext.statusTracker()
+    stages = [info for number in tracker.getActiveStageIds() if (info := tracker.getStageInfo(number)) is not None]
+    if not stages:
+        return ""
+    done, tasks = sum(each.numCompletedTasks for each in stages), sum(each.numTasks for each in stages)
+    return f"{done:,} of {tasks:,} tasks of {len(stages)} Spark stage{'s' if len(stages) > 1 else ''} done"
+
+
 def is_local(spark: SparkSession) -> bool:
     """Whether driver and executors are one process."""
     return str(spark.sparkContext.master).startswith("local")

@@ -48,7 +48,7 @@ def test_items_are_classified_and_cleaned(raw):
         {"item_id": "mm", "title": "Medium", "price": 7.0},
         # The last microsecond of the date is known, the next is not.
         {"item_id": "a4", "title": "now", "price": 8.0, "updated_at": "2026-06-30 23:59:59.999999"},
-        {"item_id": "a5", "title": "later", "price": 9.0, "updated_at": "2026-07-01 00:00:00"},
+        {"item_id": "a5", "title": "later", "price": 9.0, "updated_at": "2026-07-02 00:00:00"},
         {"item_id": None, "title": None, "price": 10.0, "updated_at": "2027-07-01 00:00:00"},
         {"item_id": "m", "price": 11.0, "updated_at": "2026-07-01 00:00:00", "_kept": False},
         # Titles that are found elsewhere.
@@ -88,6 +88,52 @@ def test_items_are_classified_and_cleaned(raw):
     last = next(row for row in found if row.item_id == "A3")
     assert (last.attributes, last.available) == ({"leaf": "green"}, False)
     assert classified.columns == [*Inputs.TYPES["items"], "_notes", "filled", "status"]
+
+
+def test_an_item_that_was_touched_after_midnight_is_there_unless_an_earlier_row_says_what_it_was(raw):
+    def row(item_id, updated_at, **more):
+        return {"item_id": item_id, "title": "t", "updated_at": updated_at, **more}
+
+    rows = [
+        row("touched", "2026-07-01 00:30:00"),
+        row("last", "2026-07-01 23:59:59.999999"),
+        row("beyond", "2026-07-02 00:00:00"),
+        # A catalog that keeps old rows says what the item was.
+        row("kept", "2026-06-01 00:00:00", price=1.0),
+        row("kept", "2026-07-01 00:30:00", price=2.0),
+        row("undated", None, price=3.0),
+        row("undated", "2026-07-01 00:30:00", price=4.0),
+        # An earlier row that cannot be used says nothing.
+        row("refused", "2026-06-01 00:00:00") | {"title": None, "price": 5.0},
+        row("refused", "2026-07-01 00:30:00", price=6.0),
+        row("hidden", "2026-06-01 00:00:00", price=7.0, _kept=False),
+        row("hidden", "2026-07-01 00:30:00", price=8.0),
+        row(None, "2026-07-01 00:30:00"),
+    ]
+
+    def classified(**settings):
+        made = classify_items(raw("items", rows).repartition(3), Prepare(**settings), DS).collect()
+        assert len(made) == len(rows)
+        return {(one.item_id, one.price): one.status for one in made}
+
+    assert classified() == {
+        ("touched", None): "used",
+        ("last", None): "used",
+        ("beyond", None): "outside_window",
+        ("kept", 1.0): "used",
+        ("kept", 2.0): "outside_window",
+        ("undated", 3.0): "used",
+        ("undated", 4.0): "outside_window",
+        ("refused", 5.0): "missing_title",
+        ("refused", 6.0): "used",
+        ("hidden", 7.0): "filtered",
+        ("hidden", 8.0): "used",
+        (None, None): "missing_item_id",
+    }
+    strict = classified(catalog_grace_hours=0)
+    assert {key for key, status in strict.items() if status == "used"} == {("kept", 1.0), ("undated", 3.0)}
+    assert classified(catalog_grace_hours=0.5)["touched", None] == "outside_window"
+    assert classified(catalog_grace_hours=0.51)["touched", None] == "used"
 
 
 def test_a_missing_title_stays_missing_where_the_config_names_no_source(raw):

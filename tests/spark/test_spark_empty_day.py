@@ -8,15 +8,18 @@ from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import EmptyDayError, ExpectationFailedError
 from recsys_batch.night.prepare_events import refuse_empty_day
 from recsys_batch.spark.inputs.sources import read_table
+from recsys_batch.spark.session import local_time, with_settings
 
 DS = date(2026, 6, 30)
 
 
-def config_of(path, time):
+def config_of(path, time, zone="UTC"):
     select = {"user_id": "'u'", "item_id": "'i'", "event_type": "'view'", "event_time": time}
     events = {"format": "parquet", "path": str(path), "select": select}
     items = {"format": "parquet", "path": "items", "select": {"item_id": "i", "title": "t"}}
-    return Config.model_validate({"name": "shop", "sources": {"events": [events], "items": [items]}})
+    return Config.model_validate(
+        {"name": "shop", "sources": {"events": [events], "items": [items]}, "prepare": {"timezone": zone}}
+    )
 
 
 def refuse(spark, config, ds):
@@ -38,6 +41,9 @@ def test_a_day_with_events_passes_and_one_without_is_late(spark, log):
     with pytest.raises(EmptyDayError, match=words) as caught:
         refuse(spark, config, date(2026, 6, 28))
     assert caught.value.exit_code == 10
+    zone = "Asia/Kolkata"
+    with with_settings(spark, local_time(zone)), pytest.raises(EmptyDayError, match=r"17:30 \(Asia/Kolkata\)$"):
+        refuse(spark, config_of(log, "TIMESTAMP_MILLIS(ms)", zone), date(2026, 6, 28))
 
 
 @pytest.mark.parametrize(

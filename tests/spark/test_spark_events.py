@@ -206,6 +206,23 @@ def test_a_reused_event_id_is_noted_on_all_but_one_of_the_rows_that_differ(raw, 
     assert sorted(notes) == [[], [], [], [("reused", "event_id", "1")], [("reused", "event_id", "1")]]
 
 
+def test_with_a_key_no_id_of_a_row_leads_to_the_user_and_copies_are_copies_all_the_same(raw, items):
+    one = BASE | {"user_id": "alice", "session_id": "alice-1", "event_id": "alice#1"}
+    unread = [("unread", "user_id", "alice" * 12), ("unread", "event_id", "alice" * 12), ("unread", "rating", "high")]
+    rows = [one, one | {"received_at": "2026-06-30 12:00:00"}, one | {"event_id": None, NOTES: unread}]
+    prepare = PREPARE.model_copy(update={"pseudonymize_with": "KEY"})
+    made = normalize_events(prepare, b"a secret of some length")(raw("events", rows)).persist()
+    assert "alice" not in repr(made.collect())
+    assert [tuple(note) for note in made.where("event_id IS NULL").first()[NOTES]] == [
+        ("unread", "user_id", "…(60)"),
+        ("unread", "event_id", "…(60)"),
+        ("unread", "rating", "high"),
+    ]
+    found = classify_events(made, items, DS, prepare, lambda kept, _: kept.persist()).rows.collect()
+    assert sorted(row.status for row in found) == ["duplicate", "used", "used"]
+    assert len({row.session_id for row in found}) == 1
+
+
 def test_a_pause_begins_a_session_and_given_ids_stay(frame):
     types = Inputs.TYPES["events"] | {"event_key": "string"}
     # user, minute, session_id as logged

@@ -117,6 +117,50 @@ def test_a_snapshot_that_is_overwritten_each_night_gets_a_history(frame, lake):
     assert lake.read(Tables.ITEM_HISTORY).count() == sum(len(versions) for versions in found.values())
 
 
+def test_what_a_catalog_only_says_again_is_not_stored(frame, lake):
+    """An export stamps `updated_at` anew every night; only a change of a history column makes a row."""
+    nights = [date(2026, 6, day) for day in range(1, 7)]
+    prices = [1.0, 1.0, 2.0, 2.0, 1.0, 1.0]
+    counts = []
+    for ds, price in zip(nights, prices, strict=True):
+        rows = [row(f"i{n}", f"{ds} 05:00:00", "kettle", price=price if n == 0 else 9.0) for n in range(5)]
+        # Undated beside a row that says the same is no snapshot of tonight: the item was so always.
+        rows += [row("both", None, "lamp"), row("both", f"{ds} 05:00:00", "lamp")]
+        for _ in range(2):
+            observe_items(lake, frame(TYPES, rows), COLUMNS, ds)
+            counts.append(lake.read(Tables.ITEM_HISTORY).count())
+    assert counts == [6, 6, 6, 6, 7, 7, 7, 7, 8, 8, 8, 8]
+    found, hash_of = versions_of(lake, nights[-1])
+    at = [f"2026-06-0{day} 05:00:00" for day in (1, 3, 5)]
+    assert [(start, end, content[2]) for start, end, content in found["i0"]] == [
+        (at[0], at[1], 1.0),
+        (at[1], at[2], 2.0),
+        (at[2], None, 1.0),
+    ]
+    assert found["i4"] == [(at[0], None, ("kettle", None, 9.0))]
+    assert found["both"] == [(ALWAYS, None, ("lamp", None, None))]
+    # One more content of an instant takes the place of the other there, or leaves it, by its hash: never both.
+    observe_items(lake, frame(TYPES, [row("i0", at[1], "kettle", price=1.0)]), COLUMNS, nights[-1])
+    found = versions_of(lake, nights[-1])[0]
+    wins = hash_of[("kettle", None, 1.0)] > hash_of[("kettle", None, 2.0)]
+    assert [content[2] for *_, content in found["i0"]] == ([1.0] if wins else [1.0, 2.0, 1.0])
+
+
+def test_what_was_touched_after_midnight_holds_from_then_on_and_says_nothing_of_the_day(frame, lake):
+    rows = [row("i", "2026-06-03 10:00:00", "kettle", price=1.0), row("i", "2026-06-04 00:30:00", "kettle", price=2.0)]
+    observe_items(lake, frame(TYPES, rows), COLUMNS, NIGHTS[0])
+    at = ["2026-06-03 10:00:00", "2026-06-04 00:30:00"]
+    assert versions_of(lake, NIGHTS[0])[0] == {"i": [(at[0], None, ("kettle", None, 1.0))]}
+    # The export of the next night has a newer row only.
+    observe_items(lake, frame(TYPES, [row("i", "2026-06-05 09:00:00", "kettle", price=3.0)]), COLUMNS, NIGHTS[1])
+    found = versions_of(lake, NIGHTS[1])[0]["i"]
+    assert [(start, content[2]) for start, _, content in found] == [
+        (at[0], 1.0),
+        (at[1], 2.0),
+        ("2026-06-05 09:00:00", 3.0),
+    ]
+
+
 def test_other_columns_are_another_history_and_two_runs_at_once_are_one(frame, lake):
     rows = [row("a", None, "A", None, 1.0), row("b", "2026-06-01 00:00:00", "B", "x")]
     made = frame(TYPES, rows)

@@ -230,6 +230,20 @@ def test_of_two_publishers_at_once_one_wins(lake):
     assert num_releases(lake) == 2
 
 
+def test_two_that_resume_one_staged_run_publish_it_once_and_a_later_one_finds_it_replaced(lake):
+    """Both processes work under the id of the run that staged the rows."""
+    same = release("B", replaces="A")
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: publish(lake, same), range(2))
+    assert first == second
+    assert (shown(lake), num_releases(lake)) == (({"B"}, "R"), 2)
+    publish(lake, release("C", replaces="B"))
+    # A third one that had looked at the date before all that.
+    with pytest.raises(AnotherPublisherWonError, match="release C of run C"):
+        publish(lake, same)
+    assert (shown(lake), num_releases(lake)) == (({"C"}, "S"), 3)
+
+
 def test_checks_are_recorded_once_for_each_run_and_stage(lake):
     record_checks(lake, DS, "A", "publish", GATES)
     record_checks(lake, DS, "A", "publish", GATES)

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 from recsys_batch.contracts.columns import Tables
@@ -35,6 +36,24 @@ def test_the_stages_of_a_dates_runs_are_found_newest_first(lake):
     retire_run(lake, ONE)
     retire_run(lake, ONE)
     assert found(lake, D2) == [("prepare", TWO, "p2")]
+
+
+def test_two_processes_that_go_on_from_one_run_lose_nothing_of_what_it_has_finished(lake):
+    """Both publish what it staged, and so work under its id."""
+    record_stage(lake, ONE, "rank", "r1", {}, RunFacts({"rank": ONE}))
+
+    def go_on(number):
+        seen = []
+        for again in range(5):
+            start_run(lake, ONE)
+            seen.append(stages_of(lake, ONE)[0].stage)
+            record_stage(lake, ONE, "publish", f"{number}-{again}", {}, RunFacts({"rank": ONE}))
+        return seen
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(go_on, range(2))) == [["rank"] * 5] * 2
+    published = {f"{number}-{again}" for number in range(2) for again in range(5)}
+    assert {each.identity for each in stages_of(lake, ONE)} == published | {"r1"}
 
 
 def test_what_a_run_knew_comes_back(lake):

@@ -1,13 +1,18 @@
+import io
 from datetime import date
 
 import pytest
+from rich.console import Console
 
 from recsys_batch.contracts.columns import EVENT_TYPE_CODES, Tables
+from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
+from recsys_batch.report.terminal import print_history
 from recsys_batch.spark.lake.prepared import replace_prepared
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import Release, publish, stage_rows
 from recsys_batch.spark.publish.shown import shown_to, some_users
+from recsys_batch.spark.session import local_time, with_settings
 
 DS = date(2026, 6, 30)
 REASON = "struct<kind: string, anchor: string, text: string>"
@@ -80,6 +85,21 @@ def test_a_user_is_shown_the_list_beside_the_history(lake):
         ("rating", "E", "title E"),
         ("click", "D", "title D"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "named"),
+    [("UTC", "2026-06-30 00:00:00", "last seen "), ("Asia/Kolkata", "2026-06-30 05:30:00", "last seen (Asia/Kolkata)")],
+)
+def test_times_are_those_of_the_shops_clocks_and_the_zone_is_named(spark, lake, zone, at, named):
+    with with_settings(spark, local_time(zone)):
+        history = shown_to(lake, DS, Tables.USER_RECOMMENDATIONS, "u5").history
+    assert history[0].time == at
+    out = io.StringIO()
+    print_history(Console(file=out, width=140), "u5", history, Prepare(timezone=zone).zone_note)
+    assert named in out.getvalue()
+    assert at in out.getvalue()
+    assert ("(" in out.getvalue()) == (zone != "UTC")
 
 
 def test_an_item_is_shown_with_what_is_like_it(lake):

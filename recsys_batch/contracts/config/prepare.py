@@ -100,8 +100,11 @@ class Prepare(Block):
     """What stands for nobody in a user id, whatever its case: such events are quarantined as `placeholder_user_id`,
     reviews lose the id."""
     pseudonymize_with: str = Field("", pattern=r"^([A-Za-z_]\w*)?$")
-    """Name of an environment variable with a secret key: user ids become keyed hashes (HMAC-SHA-256) before anything
-    is written; empty: they stay as they are."""
+    """Name of an environment variable with a secret key: user ids, and the session and event ids that may be made of
+    them, become keyed hashes (HMAC-SHA-256) before anything is written; empty: they stay as they are."""
+    catalog_grace_hours: float = Field(24.0, ge=0, le=8760)
+    """A catalog row written so long after the end of `ds` is used where the item has no earlier one: a shop that
+    overwrites its catalog touches items between midnight and the night's run. 0: nothing later is ever used."""
     item_duplicates: Literal["error", "latest", "most_frequent"] = "error"
     """Which of several different catalog rows of one item id is right; identical rows are always merged."""
     history_columns: list[Literal["title", "description", "category", "brand", "price", "currency", "available"]] = (
@@ -142,6 +145,11 @@ class Prepare(Block):
     """An event that claims to be later than it was received, by more than this, is quarantined as `future_event`."""
     late_after_hours: float = Field(24.0, ge=0)
     """An event received so long after it happened is used, and counted as late."""
+
+    @property
+    def zone_note(self) -> str:
+        """What stands behind a time that people read, such as ` (Europe/Berlin)`; nothing where it is UTC."""
+        return "" if self.timezone == "UTC" else f" ({self.timezone})"
 
 
 _NEED_COLUMN = ("null_share", "null_share_rise", "out_of_range_share", "hours_since_newest", "unread_share")

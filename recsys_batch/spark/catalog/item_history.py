@@ -1,8 +1,8 @@
 """Catalog history: what the catalog said of an item since when, and which of it an event could have known.
 
-`item_history` is append-only. One row is an observation: from `valid_from` on, the item's history columns had these
-values. Rows that arrive late, or repeat what is known, are sorted out on reading, so that the order in which nights
-ran changes nothing. It does not know the attributes of items, nor which row of the catalog is right.
+`item_history` is append-only. One row is a change: from `valid_from` on, the item's history columns had these values.
+What a catalog only says again, as one exported anew every night does, is not stored. Rows that arrive late are sorted
+in on reading. It does not know the attributes of items, nor which row of the catalog is right.
 """
 
 import zlib
@@ -24,14 +24,18 @@ _BROADCAST_ROWS = 500_000
 def observe_items(lake: Lake, rows: DataFrame, columns: Sequence[str], ds: date, is_of_ds: bool = True) -> None:
     """Store what `rows` (item_id, updated_at, columns), the whole catalog source as of `ds`, says of each item.
 
-    Rows later than `ds` are ignored. A null `updated_at` means since always (1970) where the item also has dated rows,
-    or was never observed before. Else it is a snapshot: where it differs from the version open at `ds`, it holds from
-    midnight of `ds`. Of two contents at one instant the one with the greater hash is kept.
+    A row later than `ds` holds from its own time on, and says nothing of `ds` (`item_versions`). A null `updated_at`
+    means since always (1970) where the item also has dated rows, or was never observed before. Else it is a snapshot:
+    where it differs from the version open at `ds`, it holds from midnight of `ds`. A dated row that says what the
+    item's version of that time says already is no change, however often `updated_at` moves. Of two contents at one
+    instant the one with the greater hash is kept.
     A second call, or one at the same time, changes nothing. Where the source does not show the catalog of `ds`
     (`is_of_ds`), as where a past date is run again on a file of today, snapshots say nothing and are left out.
+    In whichever order nights come, the history is that of all their rows, but for what one said again before another
+    said of an earlier time that it was different: from then on the item is different until it is said once more.
     """
-    starts = _run_starts(
-        rows.where(F.col("updated_at").isNull() | (F.col("updated_at") < _end_of(ds))).select(
+    said = _last_of_instants(
+        rows.select(
             "item_id",
             F.coalesce("updated_at", _since_always()).alias("valid_from"),
             _hash_of(columns).alias("version_hash"),
@@ -41,19 +45,19 @@ def observe_items(lake: Lake, rows: DataFrame, columns: Sequence[str], ds: date,
     )
     # An undated row is a snapshot where it is all that the source says of the item.
     alone = F.lag("item_id").over(_in_order()).isNull() & F.lead("item_id").over(_in_order()).isNull()
-    starts = starts.withColumn("_snapshot", F.col("_undated") & alone).drop("_undated")
+    said = said.withColumn("_snapshot", F.col("_undated") & alone).drop("_undated")
     if not is_of_ds:
-        starts = starts.where(~F.col("_snapshot"))
+        said = said.where(~F.col("_snapshot"))
 
     if not lake.exists(Tables.ITEM_HISTORY):
         types = Inputs.TYPES["items"]
         ddl = ", ".join(f"{column} {types[column]}" for column in columns)
         nothing = make_frame(lake.spark, [], f"item_id STRING, valid_from TIMESTAMP, version_hash STRING, {ddl}")
-        if lake.create(Tables.ITEM_HISTORY, _dated(starts, nothing, columns, ds)):
+        if lake.create(Tables.ITEM_HISTORY, _changes(said, nothing, columns, ds)):
             return
 
     def store() -> None:
-        new = _dated(starts, lake.read(Tables.ITEM_HISTORY), columns, ds)
+        new = _changes(said, lake.read(Tables.ITEM_HISTORY), columns, ds)
         target = DeltaTable.forPath(lake.spark, lake.path(Tables.ITEM_HISTORY)).alias("t")
         same = " AND ".join(f"t.{key} = s.{key}" for key in ("item_id", "valid_from", "version_hash"))
         target.merge(new.alias("s"), same).withSchemaEvolution().whenNotMatchedInsertAll().execute()
@@ -101,19 +105,35 @@ def join_as_of(events: DataFrame, versions: DataFrame, broadcast_rows: int = _BR
 
 def _run_starts(observations: DataFrame) -> DataFrame:
     """Keep the last observation of each instant, and of consecutive equal ones the first."""
-    next_start = F.lead("valid_from").over(_in_order())
     before = F.lag("version_hash").over(_in_order())
     # One shuffle and one sort serve all windows of this order.
-    last = observations.withColumn("_next", next_start).where("_next IS NULL OR _next > valid_from").drop("_next")
+    last = _last_of_instants(observations)
     return last.withColumn("_before", before).where("_before IS NULL OR _before <> version_hash").drop("_before")
+
+
+def _last_of_instants(observations: DataFrame) -> DataFrame:
+    next_start = F.lead("valid_from").over(_in_order())
+    return observations.withColumn("_next", next_start).where("_next IS NULL OR _next > valid_from").drop("_next")
 
 
 def _in_order() -> WindowSpec:
     return Window.partitionBy("item_id").orderBy("valid_from", "version_hash")
 
 
-def _dated(starts: DataFrame, stored: DataFrame, columns: Sequence[str], ds: date) -> DataFrame:
-    """Return the observations to store: those with a time, and the snapshots that say something new."""
+def _changes(said: DataFrame, stored: DataFrame, columns: Sequence[str], ds: date) -> DataFrame:
+    """Return what is to be stored of what the source says: all that differs from what stood before it."""
+    dated = _dated(said, stored, columns, ds).withColumn("_new", F.lit(True))
+    own = stored.where(F.col("version_hash").startswith(_signature(columns)))
+    known = own.select("item_id", "valid_from", "version_hash", F.lit(False).alias("_new"))
+    before = F.lag("version_hash").over(_in_order())
+    placed = dated.unionByName(known, allowMissingColumns=True).withColumn("_before", before)
+    # What stood before may be of the same instant: then the row, of the greater hash, takes its place.
+    changed = _last_of_instants(placed).where("_new AND (_before IS NULL OR _before <> version_hash)")
+    return changed.select("item_id", "valid_from", "version_hash", *columns)
+
+
+def _dated(said: DataFrame, stored: DataFrame, columns: Sequence[str], ds: date) -> DataFrame:
+    """Give snapshots the time from which they hold, and leave out those that say nothing new."""
     is_known = F.col("version_hash").startswith(_signature(columns)) & (F.col("valid_from") < _end_of(ds))
     known = stored.groupBy("item_id").agg(
         F.max_by("version_hash", F.when(is_known, F.struct("valid_from", "version_hash"))).alias("_open"),
@@ -124,7 +144,7 @@ def _dated(starts: DataFrame, stored: DataFrame, columns: Sequence[str], ds: dat
     )
     is_new = ~(F.col("_snapshot") & F.coalesce(F.col("_open") == F.col("version_hash"), F.lit(False)))
     return (
-        starts.join(known, "item_id", "left")
+        said.join(known, "item_id", "left")
         .where(is_new)
         .select("item_id", since.alias("valid_from"), "version_hash", *columns)
     )

@@ -1,9 +1,9 @@
 """The catalog: raw item rows get one status each; one row an item is chosen and completed."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
 
@@ -26,8 +26,9 @@ _MAX_TITLE_CHARACTERS = 200
 def classify_items(items: DataFrame, prepare: Prepare, ds: date) -> DataFrame:
     """Give every raw catalog row a `status`; ids canonical, texts cleaned of markup, missing titles filled.
 
-    A row of a later date than `ds` is outside the window: nothing later leaks into the night. `filled` says where a
-    title that the row lacks was taken from (`prepare.missing.title`).
+    A row of a later time than `ds` is outside the window, so that nothing later leaks into the night; but of an item
+    that has no earlier usable row, one of the `catalog_grace_hours` after `ds` is used. `filled` says where a title
+    that the row lacks was taken from (`prepare.missing.title`).
     """
     texts = ("title", "description", "category", "brand")
     canonical = items.select(
@@ -44,16 +45,30 @@ def classify_items(items: DataFrame, prepare: Prepare, ds: date) -> DataFrame:
         cleaned(attribute(TITLE_NAMES)).alias("_attributes"),
     )
     titled = _fill_titles(canonical, prepare)
+    end = F.lit(ds + timedelta(days=1)).cast("timestamp")
     no_product = F.col("item_id").rlike(prepare.non_product_ids) if prepare.non_product_ids else F.lit(False)
     status = (
         F.when(~F.col(KEPT), FILTERED)
-        .when(F.to_date("updated_at") > F.lit(ds), OUTSIDE_WINDOW)
+        .when(
+            F.col("updated_at") >= end + F.make_dt_interval(secs=F.lit(prepare.catalog_grace_hours * 3600)),
+            OUTSIDE_WINDOW,
+        )
         .when(F.col("item_id").isNull(), "missing_item_id")
         .when(no_product, "non_product")
         .when(F.col("title").isNull(), "missing_title")
         .otherwise(USED)
     )
-    return titled.withColumn(STATUS, status).drop(KEPT)
+    # A shop that overwrites its catalog and changes an item between midnight and the night's run sells it all the same.
+    is_late = F.coalesce(F.col("updated_at") >= end, F.lit(False))
+    in_time = F.max((F.col(STATUS) == USED) & ~is_late).over(Window.partitionBy("item_id", _apart()))
+    settled = F.when((F.col(STATUS) == USED) & is_late & F.col("_in_time"), OUTSIDE_WINDOW).otherwise(F.col(STATUS))
+    classified = titled.withColumn(STATUS, status).drop(KEPT)
+    return classified.withColumn("_in_time", in_time).withColumn(STATUS, settled).drop("_in_time")
+
+
+def _apart() -> Column:
+    """Return a column that keeps rows without an id from coming together in one task."""
+    return F.when(F.col("item_id").isNull(), F.xxhash64("title", "description", "price"))
 
 
 def _fill_titles(items: DataFrame, prepare: Prepare) -> DataFrame:

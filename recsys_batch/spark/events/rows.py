@@ -13,16 +13,25 @@ from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import EVENT_TYPES, Inputs
 from recsys_batch.contracts.config.prepare import Prepare
-from recsys_batch.spark.inputs.normalize import canonical_id, canonical_user, is_placeholder, normalized_query
+from recsys_batch.spark.inputs.normalize import (
+    canonical_id,
+    canonical_user,
+    hashed_id,
+    is_placeholder,
+    normalized_query,
+)
+from recsys_batch.spark.inputs.notes import NOTES, without_values
 from recsys_batch.spark.inputs.quarantine import FILTERED, OUTSIDE_WINDOW, STATUS
 from recsys_batch.spark.inputs.sources import KEPT
 
 EVENT_KEY = "event_key"
 FAULT = "fault"
 # Raised by whoever changes what `normalize_events` writes, so that files are read anew.
-NORMALIZATION_VERSION = 4
+NORMALIZATION_VERSION = 5
 
 _COLUMNS = tuple(Inputs.TYPES["events"])
+# Ids that many shops make of the user's; what comes after only compares them.
+_MADE_OF_USERS = ("event_id", "session_id")
 # Faults that leave nobody to say on which day the event was.
 _TIMELESS = ("missing_event_time", "clock_error", "future_event")
 _SANE_DAYS = 366
@@ -31,7 +40,8 @@ _SANE_DAYS = 366
 def normalize_events(prepare: Prepare, key: bytes | None) -> Callable[[DataFrame], DataFrame]:
     """Return the normalization of raw events: columns of `Inputs.TYPES["events"]`, `EVENT_KEY` and `FAULT`.
 
-    `key` turns user ids into pseudonyms; None leaves them. `FAULT` is null where a row alone shows nothing wrong.
+    `key` turns user ids, session ids and event ids into pseudonyms, and takes their values out of the notes; None
+    leaves them. `FAULT` is null where a row alone shows nothing wrong.
     """
 
     def normalize(raw: DataFrame) -> DataFrame:
@@ -47,6 +57,9 @@ def normalize_events(prepare: Prepare, key: bytes | None) -> Callable[[DataFrame
                 "event_type": F.lower(F.trim("event_type")),
             }
         )
+        if key:
+            hidden = {column: hashed_id(column, key) for column in _MADE_OF_USERS}
+            made = made.withColumns(hidden | {NOTES: without_values(("user_id", *_MADE_OF_USERS))})
         made = made.withColumns({EVENT_KEY: _event_key(), FAULT: _fault(prepare)})
         return made.drop(KEPT, "_is_test", "_is_nobody")
 

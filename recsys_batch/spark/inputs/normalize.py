@@ -45,6 +45,16 @@ def canonical_user(column: str, prepare: Prepare, key: bytes | None) -> Column:
     return pseudonym(F.col(column))  # type: ignore[no-any-return]
 
 
+def hashed_id(column: str, key: bytes) -> Column:
+    """Return the pseudonyms of ids that are only compared with each other, as they stand; null stays null."""
+
+    @F.arrow_udf(StringType())  # type: ignore[attr-defined, untyped-decorator]
+    def pseudonym(ids: pa.Array) -> pa.Array:
+        return pseudonymize(ids, key)
+
+    return pseudonym(F.col(column))  # type: ignore[no-any-return]
+
+
 @F.arrow_udf(StringType())  # type: ignore[attr-defined, untyped-decorator]
 def normalized_query(queries: pa.Array) -> pa.Array:
     """Normalize a query column (`rules.texts.clean.normalize_query`)."""

@@ -3,7 +3,7 @@
 They go with the row from the source to where it is counted, so that nothing that a shop gives is silently lost.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame
@@ -97,6 +97,17 @@ def with_note(note: str, column: str) -> Column:
     value = F.left(F.col(column).cast("string"), F.lit(_NOTED_CHARS))
     own = F.coalesce(F.col(NOTES), F.array().cast(NOTES_TYPE))
     return F.concat(own, F.array(_note(note, column, value)))
+
+
+def without_values(columns: Sequence[str]) -> Column:
+    """Return the row's notes, those on the columns with no more of the value than its length."""
+
+    def hide(note: Column) -> Column:
+        length = F.concat(F.lit("…("), F.length(note["value"]), F.lit(")"))
+        value = F.when(note["column"].isin(*columns), length).otherwise(note["value"])
+        return F.struct(note["note"].alias("note"), note["column"].alias("column"), value.alias("value"))
+
+    return F.transform(NOTES, hide).cast(NOTES_TYPE)
 
 
 def _note(note: str, column: str, value: Column) -> Column:

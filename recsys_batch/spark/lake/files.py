@@ -86,6 +86,14 @@ def list_folders(spark: SparkSession, uri: str) -> list[str]:
     return sorted(state.getPath().getName() for state in system.listStatus(path) if state.isDirectory())
 
 
+def list_names(spark: SparkSession, uri: str) -> list[str]:
+    """Return the names of the files right below `uri`, sorted; empty where it is not there."""
+    system, path = _at(spark, uri)
+    if not system.exists(path):
+        return []
+    return sorted(state.getPath().getName() for state in system.listStatus(path) if state.isFile())
+
+
 def is_there(spark: SparkSession, uri: str) -> bool:
     """Whether a file or folder is there."""
     system, path = _at(spark, uri)

@@ -1,10 +1,11 @@
 """What runs have finished: the stages that `--resume` and `--stage` go by, and how every run ended.
 
-The finished stages of a run stand in one small file of its folder, so that they go with what the run left there. Only
-one process works under a run's id.
+The finished stages of a run stand in small files of its folder, so that they go with what the run left there. Each is
+written once and by one process: of two that publish what one run staged, neither takes away what the other wrote.
 """
 
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
@@ -15,12 +16,12 @@ from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.identity import date_of_run
 from recsys_batch.contracts.run_facts import RunFacts
 from recsys_batch.contracts.schemas import RUN_STATUS_DDL
-from recsys_batch.spark.lake.files import delete_folder, list_folders, read_text, write_text
+from recsys_batch.spark.lake.files import delete_folder, list_folders, list_names, read_text, write_text
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import make_frame
 
 RUNS = "runs"
-_FILE = "stages.json"
+_FOLDER = "stages"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class FinishedStage:
 
 def start_run(lake: Lake, run_id: str) -> None:
     """Make the run's folder, so that maintenance sees that the run is at work."""
-    _write(lake, run_id, stages_of(lake, run_id))
+    write_text(lake.spark, _path(lake, run_id, "started"), "")
 
 
 def record_stage(
@@ -46,13 +47,19 @@ def record_stage(
 ) -> None:
     """Record that the run has finished the stage."""
     now = datetime.now(UTC).isoformat(timespec="microseconds")
-    _write(lake, run_id, [*stages_of(lake, run_id), FinishedStage(stage, run_id, identity, now, {**counts}, facts)])
+    finished = FinishedStage(stage, run_id, identity, now, {**counts}, facts)
+    write_text(lake.spark, _path(lake, run_id, "json"), json.dumps(asdict(finished), indent=1))
 
 
 def stages_of(lake: Lake, run_id: str) -> list[FinishedStage]:
     """Return the finished stages of one run, oldest first."""
-    text = read_text(lake.spark, _path(lake, run_id))
-    return [FinishedStage(**each | {"facts": RunFacts.from_values(each["facts"])}) for each in json.loads(text or "[]")]
+    folder = _folder(lake, run_id)
+    names = [name for name in list_names(lake.spark, folder) if name.endswith(".json")]
+    # One may be gone by now: maintenance retired the run.
+    texts = [text for name in names if (text := read_text(lake.spark, f"{folder}/{name}")) is not None]
+    values = [json.loads(text) for text in texts]
+    found = [FinishedStage(**each | {"facts": RunFacts.from_values(each["facts"])}) for each in values]
+    return sorted(found, key=lambda each: each.finished_at)
 
 
 def finished_stages(lake: Lake, ds: date) -> list[FinishedStage]:
@@ -69,7 +76,7 @@ def newest_run(lake: Lake, ds: date, stage: str) -> str | None:
 
 def retire_run(lake: Lake, run_id: str) -> None:
     """Have no later run go on from this one; to be called before what it left is removed."""
-    delete_folder(lake.spark, _path(lake, run_id))
+    delete_folder(lake.spark, _folder(lake, run_id))
 
 
 def recent_counts(lake: Lake, ds: date, nights: int) -> list[dict[str, float]]:
@@ -95,12 +102,13 @@ def record_status(
     lake.append(Tables.RUN_STATUS, make_frame(lake.spark, [row], RUN_STATUS_DDL), ("ds",))
 
 
-def _write(lake: Lake, run_id: str, stages: list[FinishedStage]) -> None:
-    write_text(lake.spark, _path(lake, run_id), json.dumps([asdict(each) for each in stages], indent=1))
+def _folder(lake: Lake, run_id: str) -> str:
+    return lake.path(f"{RUNS}/{run_id}/{_FOLDER}")
 
 
-def _path(lake: Lake, run_id: str) -> str:
-    return lake.path(f"{RUNS}/{run_id}/{_FILE}")
+def _path(lake: Lake, run_id: str, kind: str) -> str:
+    """Return a new file's place."""
+    return f"{_folder(lake, run_id)}/{secrets.token_hex(8)}.{kind}"
 
 
 def _doubles(numbers: Mapping[str, float]) -> dict[str, float]:

@@ -20,7 +20,10 @@ from recsys_batch.spark.publish.release import latest_release, prepared_by, read
 
 @dataclass(frozen=True)
 class Shown:
-    """One key's history (newest first) and list (rank order); rows carry item_id and title."""
+    """One key's history (newest first) and list (rank order); rows carry item_id and title.
+
+    A time in the history is text, `2026-06-30 21:15:00`, on the clocks of the session's time zone.
+    """
 
     table: str
     key: str
@@ -30,7 +33,10 @@ class Shown:
 
 
 def shown_to(lake: Lake, ds: date, table: str, key: str) -> Shown:
-    """Return what the latest release of `ds` shows to `key`. Raises ConfigError for a key without a list."""
+    """Return what the latest release of `ds` shows to `key`. Raises ConfigError for a key without a list.
+
+    To be called in the shop's time zone (`session.local_time`): that is how times are written.
+    """
     release = latest_release(lake, ds)
     if release is None or table not in release.tables:
         raise InputNotReadyError(f"{table}: nothing published for {ds} in {lake.root}; run the night first")
@@ -82,6 +88,12 @@ def _history(histories: DataFrame, user_id: str, titles: DataFrame) -> list[Row]
     return (
         flat.join(titles, "item_index")
         .orderBy(F.desc("time"), "item_index")
-        .select("time", "event_type", F.col("i").alias("item_id"), "title")
+        # Text made by Spark: collected as a time, it would be turned to the zone of the driver's machine.
+        .select(
+            F.date_format("time", "yyyy-MM-dd HH:mm:ss").alias("time"),
+            "event_type",
+            F.col("i").alias("item_id"),
+            "title",
+        )
         .collect()
     )

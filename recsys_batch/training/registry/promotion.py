@@ -44,7 +44,8 @@ def promote(
     """Point the champion of `name` to version `challenger` where it is not worse; return the comparison made.
 
     Not worse: its mean over the held-out cases is at least the champion's, or the 95% interval of the paired difference
-    lies above `-tolerance` (in the metric's own unit). The first version is promoted without comparison (None).
+    lies above `-tolerance` (in the metric's own unit). The first version is promoted without comparison (None),
+    and the move's reason says so.
     A champion that was measured on other cases is measured again by `measure` on the challenger's.
 
     Raises ChallengerWorseError with both means, ConfigError where the two share fewer than `min_cases` cases or the
@@ -52,7 +53,9 @@ def promote(
     """
     champion = registry.champion(name)
     if champion is None:
-        registry.point_to(name, challenger, "the first version", None)
+        reason = f"the first version: no champion to compare it with; {_own(registry, name, challenger, metric)}"
+        registry.point_to(name, challenger, reason, None)
+        log.info("model %s: version %s is the champion: %s", name, challenger, reason)
         return None
     if champion.version == challenger:
         return None
@@ -67,6 +70,13 @@ def promote(
     registry.point_to(name, challenger, outcome, champion)
     log.info("model %s: version %s is the champion: %s", name, challenger, outcome)
     return compared
+
+
+def _own(registry: Registry, name: str, version: str, metric: str) -> str:
+    cases = registry.cases(name, version, metric)
+    if not cases:
+        return f"it was not measured by {metric}"
+    return f"{metric} {sum(cases.values()) / len(cases):.4f} on {len(cases)} cases"
 
 
 def compare(
