@@ -2,16 +2,20 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from datetime import date
+
+from pyspark.sql import DataFrame
 
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import InputNotReadyError
 from recsys_batch.contracts.identity import parse_ds
-from recsys_batch.report.comparison_table import print_comparisons
+from recsys_batch.report.comparison_table import print_arms, print_comparisons
 from recsys_batch.report.progress import open_console
 from recsys_batch.rules.metrics.ranking import hit_rate, ndcg
 from recsys_batch.spark.evaluation.accuracy import measure_keys
+from recsys_batch.spark.evaluation.arms import arm_values, compare_arms, published_arms
 from recsys_batch.spark.evaluation.comparison import compare_runs
 from recsys_batch.spark.evaluation.published import follow_up
 from recsys_batch.spark.lake.tables import Lake
@@ -65,11 +69,22 @@ def _measure_users(lake: Lake, config: Config, ds: date, args: argparse.Namespac
     title = f"{config.name}: lists of {ds} against {', '.join(types)} of {outcome.first} to {outcome.last}"
     print_comparisons(title, compared, "popular", open_console())
     return {
+        **_measure_arms(lake, config, ds, ours, [each.metric for each in compared]),
         "days": [outcome.first.isoformat(), outcome.last.isoformat()],
         "users": compared[0].num_keys,
         **{each.metric: round(each.ours, 4) for each in compared},
         **{f"popular {each.metric}": round(each.baseline, 4) for each in compared},
     }
+
+
+def _measure_arms(lake: Lake, config: Config, ds: date, values: DataFrame, metrics: Sequence[str]) -> dict[str, object]:
+    arms = published_arms(lake, ds)
+    if arms is None:
+        return {}
+    control = config.experiment.arms[0].name if config.experiment is not None else None
+    compared = compare_arms(values, arms, metrics, control=control)
+    print_arms(compared, open_console())
+    return arm_values(compared)
 
 
 if __name__ == "__main__":
