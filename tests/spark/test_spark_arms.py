@@ -16,7 +16,7 @@ from recsys_batch.spark.publish.arms import arm_of, by_arm, count_lists
 from recsys_batch.spark.publish.gates import with_room
 from recsys_batch.spark.publish.release import Release, publish, stage_rows, staged_name
 from recsys_batch.spark.publish.shown import shown_to
-from recsys_batch.spark.session import make_frame
+from recsys_batch.spark.session import make_frame, night_settings, with_settings
 
 USERS = Tables.USER_RECOMMENDATIONS
 DS, BEFORE = date(2026, 6, 30), date(2026, 6, 29)
@@ -26,6 +26,12 @@ RANKED = (
     "key STRING, rank INT, item STRING, score FLOAT, sources ARRAY<STRING>, "
     "reason STRUCT<kind: STRING, anchor: STRING, text: STRING>"
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_for_small_tables(spark):
+    with with_settings(spark, night_settings(0)):
+        yield
 
 
 def experiment(name: str = "caps", shares: dict[str, float] = SHARES) -> Experiment:

@@ -36,7 +36,7 @@ from recsys_batch.spark.lake.prepared import replace_prepared
 from recsys_batch.spark.lake.runs import record_stage
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import Release, publish, stage_rows
-from recsys_batch.spark.session import make_frame
+from recsys_batch.spark.session import make_frame, night_settings, with_settings
 
 USERS = Tables.USER_RECOMMENDATIONS
 DAY2 = date(2026, 6, 30)
@@ -62,6 +62,12 @@ HISTORY = {
     RUN1: {"u3": ([3], []), "u6": ([1, 2], []), "u7": ([3, 4, 5], []), "u9": ([3, 4, 5], [])},
     RUN2: {"u3": ([3], []), "u6": ([0, 1, 2], [0]), "u7": ([1, 3, 4, 5], []), "u9": ([3, 4, 5], [])},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_for_small_tables(spark):
+    with with_settings(spark, night_settings(0)):
+        yield
 
 
 def source_of(item: str) -> list[str]:
