@@ -1,5 +1,7 @@
 """What an experiment may say: which settings its arms change, and how they split the users."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,13 @@ def test_what_earlier_stages_read_is_no_arms_to_set(tmp_path: Path, key: str) ->
 def test_the_hash_covers_the_experiment(tmp_path: Path) -> None:
     arms = "{name: a, share: 0.5}, {name: b, share: 0.5}"
     assert len({hash_config(load(tmp_path, arms, name)) for name in ("x", "y")}) == 2
+
+
+def test_dates_published_before_there_were_experiments_keep_their_hash(tmp_path: Path) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(MINIMAL)
+    config = load_config(path, env={})
+    others = {"datasets", "training", "pretrain", "tracking", "tune", "label", "compress", "maintain", "experiment"}
+    dumped = config.model_dump(mode="json", exclude={"lake": {"root"}, **dict.fromkeys(others, True)})
+    before = hashlib.sha256(json.dumps(dumped, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    assert hash_config(config) == before
