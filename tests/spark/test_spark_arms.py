@@ -11,11 +11,9 @@ from scipy import stats
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config.experiment import Arm, Experiment
 from recsys_batch.spark.evaluation.arms import arm_values, compare_arms, published_arms
-from recsys_batch.spark.lake.prepared import replace_prepared
 from recsys_batch.spark.publish.arms import arm_of, by_arm, count_lists
 from recsys_batch.spark.publish.gates import with_room
 from recsys_batch.spark.publish.release import Release, publish, stage_rows, staged_name
-from recsys_batch.spark.publish.shown import shown_to
 from recsys_batch.spark.session import make_frame, night_settings, with_settings
 
 USERS = Tables.USER_RECOMMENDATIONS
@@ -99,30 +97,12 @@ def test_a_table_that_an_older_version_made_gets_the_column(spark, lake) -> None
     publish(lake, release(DS, "new", len(users)))
     shown = {(row.ds, row.user_id): row.arm for row in lake.read(USERS).collect()}
     assert shown == {(BEFORE, user): None for user in users} | {(DS, user): reference(user) for user in users}
-    items = make_frame(spark, [("A", "tea", 0)], "item_id STRING, title STRING, item_index INT")
-    replace_prepared(lake, Tables.ITEMS, items, DS, "new")
-    histories = "user_id STRING, history ARRAY<INT>, history_codes ARRAY<TINYINT>, history_times ARRAY<TIMESTAMP>"
-    replace_prepared(lake, Tables.USER_HISTORIES, make_frame(spark, [], histories), DS, "new")
-    assert shown_to(lake, DS, USERS, "u1").arm == reference("u1")
     arms = published_arms(lake, DS)
     assert arms is not None
     assert {row.user_id: row.arm for row in arms.collect()} == {user: reference(user) for user in users}
     counted = count_lists(lake.read_ds(USERS, DS), experiment())
     assert counted == {arm: sum(reference(user) == arm for user in users) for arm in SHARES}
-
-
-def test_without_an_experiment_the_column_is_null(spark, lake) -> None:
-    rows = [("u1", 1, "A", 1.0, ["content"], {"kind": "k", "anchor": None, "text": "t"})]
-    stage_rows(lake, USERS, make_frame(spark, rows, RANKED), DS, "new", "m")
-    stage_rows(lake, Tables.SIMILAR_ITEMS, make_frame(spark, rows, RANKED), DS, "new", "m")
-    publish(lake, release(DS, "new", 1))
-    (column,) = [field for field in lake.read(USERS).schema.fields if field.name == "arm"]
-    assert column.nullable
-    assert column.metadata["comment"] == "arm of the experiment that the user is in; null where none runs"
-    assert [row.arm for row in lake.read(USERS).collect()] == [None]
-    assert "arm" not in lake.read(staged_name(Tables.SIMILAR_ITEMS)).columns
-    assert published_arms(lake, DS) is None
-    assert published_arms(lake, BEFORE) is None
+    assert published_arms(lake, BEFORE) is None  # its rows have no release
 
 
 # --- arms compared ----------------------------------------------------------------------------------------------------
