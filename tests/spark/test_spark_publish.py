@@ -134,6 +134,7 @@ def test_a_release_names_its_rows_and_their_versions(lake, made):
         "reason": {"kind": "similar", "anchor": "X", "text": "similar to X"},
         "model_version": "m1",
         "run_id": "A",
+        "arm": None,
     }
     assert latest_release(lake, OTHER) is None
 
