@@ -15,7 +15,7 @@ ARGS ?=
 NIGHT_TESTS := tests/e2e tests/faults
 SPARK_TESTS := tests/spark tests/demo_spark
 SPARK_CONF ?= conf/spark/local.conf
-NIGHT_JOBS := nightly show evaluate
+NIGHT_JOBS := nightly show evaluate compare
 TRAINING_JOBS := pretrain train tune label
 # Executors otherwise run the first python3 of their PATH.
 export PATH := $(BIN):$(PATH)

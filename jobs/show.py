@@ -38,7 +38,8 @@ def main() -> None:
                 shown = shown_to(lake, ds, table, key)
                 if shown.history:
                     print_history(console, key, shown.history, config.prepare.zone_note)
-                print_list(console, f"{table} for {key} on {ds}", shown.recommendations)
+                arm = f", arm {shown.arm}" if shown.arm else ""
+                print_list(console, f"{table} for {key} on {ds}{arm}", shown.recommendations)
     finally:
         spark.stop()
 

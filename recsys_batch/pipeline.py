@@ -11,6 +11,7 @@ from datetime import date
 
 from pyspark.sql import DataFrame, Row, SparkSession
 
+from recsys_batch.contracts.config.experiment import BLEND_KEYS
 from recsys_batch.contracts.config.load import hash_config
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError, StagedRowsMissingError
@@ -39,16 +40,6 @@ from recsys_batch.training.registry.find import find_encoder
 
 log = logging.getLogger("recsys_batch.night")
 
-# Weights and calibrations are the blend's, which is the first half of `rank`.
-_BLEND = (
-    "retrieve.content.weight",
-    "retrieve.content.weight_in_similar_items",
-    "retrieve.content.calibration",
-    "retrieve.covisitation.weight",
-    "retrieve.covisitation.calibration",
-    "retrieve.popularity.weight",
-    "retrieve.popularity.calibration",
-)
 STAGES = (
     Stage(
         "prepare",
@@ -60,8 +51,8 @@ STAGES = (
         ),
     ),
     Stage("encode", encode, reads=("encoder", "lists.queries")),
-    Stage(RETRIEVE, retrieve, reads=("retrieve", "lists", "rerank.allow_repeats"), but=_BLEND),
-    Stage(RANK, rank, reads=("retrieve", "rerank")),
+    Stage(RETRIEVE, retrieve, reads=("retrieve", "lists", "rerank.allow_repeats"), but=BLEND_KEYS),
+    Stage(RANK, rank, reads=("retrieve", "rerank", "experiment")),
     Stage("publish", publish, reads=("gates", "measure", "lake.catalog_schema")),
 )
 

@@ -37,6 +37,8 @@ class RunFacts:
     """By retrieve: list table of the night -> profiles that get a list."""
     num_rows: dict[str, int] = field(default_factory=dict)
     """By rank: list table -> staged rows."""
+    arm_lists: dict[str, int] = field(default_factory=dict)
+    """By rank: arm of the experiment -> staged user lists; none without an experiment."""
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> "RunFacts":

@@ -74,7 +74,7 @@ EMBEDDINGS_DDL = (
 # those encoded before `remove_before` (`spark.orphans`).
 EMBEDDING_ORPHANS_DDL = "text_key STRING, fingerprint STRING, marked_at TIMESTAMP, remove_before TIMESTAMP"
 
-# What a data catalog shows of the published list tables; no column of theirs is ever null.
+# What a data catalog shows of the published list tables; no column of theirs but those of LIST_NULLABLE is ever null.
 LIST_COMMENTS = {
     "ds": "business date",
     "user_id": "who gets the list; the pseudonym where the shop asks for pseudonyms",
@@ -88,5 +88,7 @@ LIST_COMMENTS = {
     "reason": "why the item is shown: kind, the item or query that it rests on, and a text for people",
     "model_version": "encoder that the list was made with",
     "run_id": "run that made the list; releases says which one stands",
+    "arm": "arm of the experiment that the user is in; null where none runs",
 }
+LIST_NULLABLE = ("arm",)
 LIST_COMMENT = "Ranked lists, one row a key and rank; read a date at the version that its row of releases names."

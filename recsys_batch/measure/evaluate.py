@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
 from recsys_batch.contracts.columns import EVENT_TYPES
@@ -14,9 +14,10 @@ from recsys_batch.measure.hold_out import HoldOut, dates_of, hold_out
 from recsys_batch.measure.requests import measure_requests
 from recsys_batch.measure.results import METRICS, RunResult, measure_cuts
 from recsys_batch.pipeline import run_night
-from recsys_batch.report.comparison_table import print_comparisons
+from recsys_batch.report.comparison_table import print_arms, print_comparisons
 from recsys_batch.report.evaluation_table import print_bins, print_runs
 from recsys_batch.spark.evaluation.accuracy import measure_keys
+from recsys_batch.spark.evaluation.arms import arm_values, compare_arms, published_arms
 from recsys_batch.spark.evaluation.comparison import compare_runs
 from recsys_batch.spark.evaluation.published import follow_up
 from recsys_batch.spark.lake.tables import Lake
@@ -110,8 +111,21 @@ def _measure_users(lake: Lake, config: Config, ds: date, asked: Asked, console: 
     title = f"{config.name}: lists of {ds} against {', '.join(types)} of {outcome.first} to {outcome.last}"
     print_comparisons(title, compared, "popular", console)
     return {
+        **_measure_arms(lake, config, ds, ours, [each.metric for each in compared], console),
         "days": [outcome.first.isoformat(), outcome.last.isoformat()],
         "users": compared[0].num_keys,
         **{each.metric: round(each.ours, 4) for each in compared},
         **{f"popular {each.metric}": round(each.baseline, 4) for each in compared},
     }
+
+
+def _measure_arms(
+    lake: Lake, config: Config, ds: date, values: DataFrame, metrics: Sequence[str], console: Console
+) -> Found:
+    arms = published_arms(lake, ds)
+    if arms is None:
+        return {}
+    control = config.experiment.arms[0].name if config.experiment is not None else None
+    compared = compare_arms(values, arms, metrics, control=control)
+    print_arms(compared, console)
+    return arm_values(compared)

@@ -125,10 +125,10 @@ def _compare(lake: Lake, config: Config, ds: date, options: HoldOut, run_id: str
 
 
 def _held_out(config: Config) -> Config:
-    """Return the config with a lake of its own and nothing but user lists."""
+    """Return the config with a lake of its own, nothing but user lists, and all of them by its own settings."""
     lists = config.lists.model_copy(update={"users": True, "similar_items": False, "queries": 0, "requests": False})
     lake = config.lake.model_copy(update={"root": f"{config.lake.root.rstrip('/')}/{_FOLDER}", "catalog_schema": ""})
-    return config.model_copy(update={"lake": lake, "lists": lists})
+    return config.model_copy(update={"lake": lake, "lists": lists, "experiment": None})
 
 
 def _products(staged: DataFrame, items: DataFrame) -> DataFrame:

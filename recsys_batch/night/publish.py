@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config.load import hash_config
 from recsys_batch.contracts.config.night import Config
-from recsys_batch.contracts.gates import Check, refuse_blocked
+from recsys_batch.contracts.gates import Check, at_least, refuse_blocked
 from recsys_batch.contracts.identity import code_version
 from recsys_batch.night.context import Run, log
 from recsys_batch.night.inputs import never_ending_the_night
@@ -16,6 +16,7 @@ from recsys_batch.night.measure import GATE, measure_lists_out
 from recsys_batch.night.rank import model_version
 from recsys_batch.night.retrieve import profiles_of
 from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.publish.arms import by_arm
 from recsys_batch.spark.publish.gates import Expectation, check_lists, with_room
 from recsys_batch.spark.publish.release import Release, read_staged, record_checks
 from recsys_batch.spark.publish.release import publish as publish_release
@@ -36,6 +37,11 @@ def audit(run: Run) -> None:
         with never_ending_the_night("what came of earlier lists"):
             measured = measure_lists_out(run)
     checks += [check for check in measured if check.check.endswith(GATE)]
+    # An arm without users is no fault of its lists, but nothing to compare.
+    checks += [
+        at_least(Tables.USER_RECOMMENDATIONS, f"lists[{arm}]", number, 1, "warn")
+        for arm, number in run.facts.arm_lists.items()
+    ]
     run.summary.checks.extend(checks)
     figures = [check for check in measured if not check.check.endswith(GATE)]
     record_checks(run.lake, run.ds, run.run_id, "publish", [*checks, *figures])
@@ -96,15 +102,24 @@ def _expectation(run: Run, table: str, items: DataFrame) -> Expectation:
     gates, rules = run.config.gates, run.config.rerank
     profiles = profiles_of(run, table)
     is_user = table == Tables.USER_RECOMMENDATIONS
+    lengths = _arm_lengths(run) if is_user else {}
+    top_n = max(lengths.values(), default=rules.top_n)
+    wanted = by_arm(F.col("key"), run.config.experiment, lengths) if run.config.experiment and lengths else None
     return Expectation(
         table=table,
-        top_n=rules.top_n,
+        top_n=top_n,
         min_full_share=gates.min_full_share,
-        keys=with_room(profiles, items, rules.top_n),
+        keys=with_room(profiles, items, top_n, wanted),
         forbidden=_forbidden(profiles, items) if not rules.allow_repeats else None,
         min_coverage=gates.min_user_coverage,
         max_fallback_share=gates.max_fallback_share if is_user else 1.0,
     )
+
+
+def _arm_lengths(run: Run) -> dict[str, int]:
+    """Return how long the lists of each arm are; nothing without an experiment."""
+    experiment, rules = run.config.experiment, run.config.rerank
+    return {arm.name: arm.applied_to(rules, "rerank").top_n for arm in experiment.arms} if experiment else {}
 
 
 def _forbidden(profiles: DataFrame, items: DataFrame) -> DataFrame:

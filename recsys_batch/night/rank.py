@@ -1,16 +1,19 @@
 """Stage `rank`: candidates are scored, and the scored lists reranked, in one pass; the rows are staged."""
 
+from functools import reduce
 from pathlib import Path
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.contracts.config.night import Retrieve
+from recsys_batch.contracts.config.night import Rerank, Retrieve
 from recsys_batch.contracts.identity import encoder_version
 from recsys_batch.night.context import Run
 from recsys_batch.night.retrieve import LIST_KINDS, candidates_of, index_folder
 from recsys_batch.report.progress import read_progress, watch
 from recsys_batch.spark.apply import map_batches
+from recsys_batch.spark.publish.arms import arm_of, count_lists
 from recsys_batch.spark.publish.release import count_staged, read_staged, stage_rows
 from recsys_batch.spark.session import in_memory
 from recsys_batch.training.registry.versions import name_of_folder
@@ -24,12 +27,8 @@ def rank(run: Run) -> None:
     staged: dict[str, DataFrame] = {}
     for table, num_profiles in run.facts.num_profiles.items():
         folder = run.folder("progress", f"rerank-{table}")
-        score = RankCandidates(blend_settings(run, table), run.folder("progress", f"rank-{table}"))
-        choose = RerankCandidates(
-            index_folder(run), LIST_KINDS[table], run.config.rerank, run.config.retrieve.content.sharpness, folder
-        )
         with watch(folder, f"rank {table}", num_profiles):
-            rows = map_batches(candidates_of(run, table), Chain(score, choose))
+            rows = _ranked(run, table, folder)
             if run.is_small:
                 rows = in_memory(rows)
             stage_rows(run.lake, table, rows, run.ds, run.run_id, model_version(run))
@@ -38,6 +37,42 @@ def rank(run: Run) -> None:
         staged[table] = rows if run.is_small else read_staged(run.lake, table, run.run_id)
     run.facts.num_rows = count_staged(staged)
     run.summary.count("rerank", **{f"{table}_rows": number for table, number in run.facts.num_rows.items()})
+    _count_arms(run)
+
+
+def _ranked(run: Run, table: str, progress: str) -> DataFrame:
+    """Return the rows of a list table (`schemas.RANKED`); those of user lists have their `arm` where there are any."""
+    candidates, retrieve, rerank = candidates_of(run, table), blend_settings(run, table), run.config.rerank
+    experiment = run.config.experiment if table == Tables.USER_RECOMMENDATIONS else None
+
+    def choose(candidates: DataFrame, retrieve: Retrieve, rerank: Rerank) -> DataFrame:
+        score = RankCandidates(retrieve, run.folder("progress", f"rank-{table}"))
+        sharpness = retrieve.content.sharpness
+        return map_batches(
+            candidates,
+            Chain(score, RerankCandidates(index_folder(run), LIST_KINDS[table], rerank, sharpness, progress)),
+        )
+
+    if experiment is None:
+        return choose(candidates, retrieve, rerank)
+    # Still one job: each arm's tasks take its users out of the same files.
+    arms = (
+        choose(
+            candidates.where(arm_of(F.col("key"), experiment) == arm.name),
+            arm.applied_to(retrieve, "retrieve"),
+            arm.applied_to(rerank, "rerank"),
+        ).withColumn("arm", F.lit(arm.name))
+        for arm in experiment.arms
+    )
+    return reduce(DataFrame.unionByName, arms)
+
+
+def _count_arms(run: Run) -> None:
+    table, experiment = Tables.USER_RECOMMENDATIONS, run.config.experiment
+    if experiment is not None and table in run.facts.num_rows:
+        run.facts.arm_lists = count_lists(read_staged(run.lake, table, run.run_id), experiment)
+        counts = {f"{table}_lists_of_arm_{arm}": number for arm, number in run.facts.arm_lists.items()}
+        run.summary.count("rerank", **counts)
 
 
 def blend_settings(run: Run, table: str) -> Retrieve:

@@ -1,5 +1,6 @@
 """The whole night on the small demo shop: what is published, and what doing it again changes."""
 
+import hashlib
 import shutil
 from datetime import date
 from itertools import pairwise
@@ -8,8 +9,13 @@ from pathlib import Path
 import pytest
 from pyspark.sql import functions as F
 
+from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError, EmptyDayError, GateFailedError
+from recsys_batch.contracts.list_changes import CAUSES, OTHER_SCORES
 from recsys_batch.report.summary import RunSummary
+from recsys_batch.spark.evaluation.changes.compare import compare_sides
+from recsys_batch.spark.evaluation.changes.sides import find_sides
+from recsys_batch.spark.lake.tables import Lake
 from tests.e2e.conftest import DS
 
 TABLES = {"user_recommendations": "user_id", "query_recommendations": "query", "similar_items": "item_id"}
@@ -24,6 +30,12 @@ def content_of(spark, lake: Path, table: str) -> list[tuple]:
     item = "similar_item_id" if table == "similar_items" else "item_id"
     rows = read(spark, lake, table).select(TABLES[table], "rank", item, F.round("score", 4), "sources", "reason.text")
     return sorted(tuple(map(str, row)) for row in rows.collect())
+
+
+def items_of(spark, lake: Path) -> dict[str, list[str]]:
+    """The similar items of every item, in their order."""
+    rows = sorted(read(spark, lake, "similar_items").collect(), key=lambda row: row.rank)
+    return {key: [row.similar_item_id for row in rows if row.item_id == key] for key in {row.item_id for row in rows}}
 
 
 @pytest.fixture
@@ -147,6 +159,39 @@ def test_only_what_a_change_concerns_is_run_again(spark, lake_copy: Path, night,
     names = {(gate.table, gate["check"]) for gate in release.gates}
     assert names == {(check.table, check.check) for check in first.checks}
     assert changed.counts.keys() == first.counts.keys()
+
+    # The two releases side by side: the old one is read at its version.
+    was, is_now = (items_of(spark, lake) for lake in (published[0], lake_copy))
+    with compare_sides(*find_sides(Lake.at(spark, str(lake_copy)), DS, first.run_id), Tables.SIMILAR_ITEMS) as compared:
+        found = compared.measure()
+    gone = sum(len(set(was[key]) - set(is_now[key])) for key in was)
+    assert gone > 0
+    assert found.left == dict.fromkeys(CAUSES, 0) | {OTHER_SCORES: gone}
+    assert (found.both.keys, found.both.unchanged) == (len(was), sum(was[key] == is_now[key] for key in was))
+
+
+def test_each_arm_gets_the_lists_of_its_settings(spark, lake_copy: Path, night) -> None:
+    before = content_of(spark, lake_copy, "user_recommendations")
+    assert {row.arm for row in read(spark, lake_copy, "user_recommendations").collect()} == {None}
+    arms = "[{name: a, share: 0.4}, {name: b, share: 0.3}, {name: short, share: 0.3, set: {rerank.top_n: 5}}]"
+    dealt = night(f"experiment={{name: test, arms: {arms}}}", lake=lake_copy, force=True, resume=True)
+    assert (list(dealt.stages), dealt.state) == (["rank", "publish"], "published")
+    users = {row.user_id: row.arm for row in read(spark, lake_copy, "user_recommendations").collect()}
+    assert set(users.values()) == {"a", "b", "short"}
+    assert users == {user: arm_by_hand(user) for user in users}
+    for arm in ("a", "b", "short"):
+        number = sum(each == arm for each in users.values())
+        assert dealt.counts[f"rerank.user_recommendations_lists_of_arm_{arm}"] == number
+        assert ("user_recommendations", f"lists[{arm}]", number) in {(c.table, c.check, c.value) for c in dealt.checks}
+    # Arms without settings of their own have the lists of no experiment, and shorter lists are the first rows of these.
+    kept = [row for row in before if users[row[0]] != "short" or int(row[1]) <= 5]
+    assert content_of(spark, lake_copy, "user_recommendations") == kept
+    assert len(kept) < len(before)
+
+
+def arm_by_hand(user: str) -> str:
+    draw = int(hashlib.sha256(f"test:{user}".encode()).hexdigest()[:13], 16) / 16**13
+    return "a" if draw < 0.4 else "b" if draw < 0.4 + 0.3 else "short"
 
 
 def test_a_date_without_events_is_refused_before_anything_is_written(tmp_path: Path, night) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import recsys_batch.night
+from recsys_batch.contracts.config.experiment import ARM_KEYS
 from recsys_batch.contracts.config.load import hash_config, hash_settings, load_config
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.run_facts import STAGE_NAMES
@@ -72,6 +73,7 @@ def test_every_setting_that_changes_a_row_changes_a_stage_and_all_after_it(confi
         ("retrieve.popularity.calibration=max", "rank"),
         ("rerank.category_cap=2", "rank"),
         ("rerank.top_n=5", "rank"),
+        ("experiment={name: x, arms: [{name: a, share: 0.5}, {name: b, share: 0.5}]}", "rank"),
         ("gates.min_full_share=0.5", "publish"),
         ("training.loop.epochs=2", None),
     ],
@@ -81,6 +83,17 @@ def test_the_first_stage_that_a_setting_concerns(tmp_path: Path, override: str, 
     path.write_text(MINIMAL)
     stages = changed_stages(load_config(path, env={}), load_config(path, [override], env={}))
     assert stages == (NAMES[NAMES.index(first) :] if first else [])
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_arms_may_set_what_the_stage_rank_is_the_first_to_read(config: Config) -> None:
+    of_rank = {
+        dotted
+        for dotted, changed in changed_copies(config)
+        if dotted.startswith(("retrieve.", "rerank.")) and changed_stages(config, changed)[0] == "rank"
+    }
+    # Only user lists have arms.
+    assert of_rank - {"retrieve.content.weight_in_similar_items"} == set(ARM_KEYS)
 
 
 def test_versions_and_the_date_change_their_stage_and_those_after_it(config: Config) -> None:

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.errors import AnotherPublisherWonError, StagedRowsMissingError
 from recsys_batch.contracts.gates import Check
+from recsys_batch.spark.evaluation.arms import published_arms
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish import release as publishing
 from recsys_batch.spark.publish.release import (
@@ -133,18 +134,23 @@ def test_a_release_names_its_rows_and_their_versions(lake, made):
         "reason": {"kind": "similar", "anchor": "X", "text": "similar to X"},
         "model_version": "m1",
         "run_id": "A",
+        "arm": None,
     }
     assert latest_release(lake, OTHER) is None
 
 
-def test_a_data_catalog_shows_what_a_list_table_holds_and_no_column_may_be_null(spark, lake, made):
+def test_a_data_catalog_shows_what_a_list_table_holds_and_no_column_but_the_arm_may_be_null(spark, lake, made):
     for table in (USERS, SIMILAR):
         log = sorted(Path(urlparse(lake.path(table)).path, "_delta_log").glob("*.json"))[0].read_text()
         (metadata,) = [entry["metaData"] for line in log.splitlines() if "metaData" in (entry := json.loads(line))]
         fields = json.loads(metadata["schemaString"])["fields"]
         assert metadata["description"].startswith("Ranked lists")
-        assert all(field["metadata"]["comment"] and not field["nullable"] for field in fields)
+        assert all(field["metadata"]["comment"] for field in fields)
+        assert [field["name"] for field in fields if field["nullable"]] == (["arm"] if table == USERS else [])
         assert [field["name"] for field in fields] == lake.read(table).columns
+    # No experiment ran.
+    assert lake.read(USERS).where("arm IS NOT NULL").isEmpty()
+    assert published_arms(lake, DS) is None
     rows = lake.read(USERS).withColumn("item_id", F.lit(None).cast("string"))
     with pytest.raises(Exception, match="DELTA_NOT_NULL_CONSTRAINT_VIOLATED"):
         lake.replace_ds(USERS, rows, DS)

@@ -2,6 +2,7 @@ import io
 from datetime import date
 
 import pytest
+from pyspark.sql import functions as F
 from rich.console import Console
 
 from recsys_batch.contracts.columns import EVENT_TYPE_CODES, Tables
@@ -64,7 +65,9 @@ def lake(spark, frame, tmp_path_factory):
             }
             for n, i in enumerate("DBE", 1)
         ]
-        stage_rows(lake, table, frame(RANKED, listed).coalesce(1), DS, "run", "m1")
+        ranked = frame(RANKED, listed).coalesce(1)
+        dealt = ranked.withColumn("arm", F.lit("capped")) if table == Tables.USER_RECOMMENDATIONS else ranked
+        stage_rows(lake, table, dealt, DS, "run", "m1")
     lists = (Tables.USER_RECOMMENDATIONS, Tables.SIMILAR_ITEMS)
     publish(lake, Release("rel", DS, "run", "publish", dict.fromkeys(lists, 3), (), {}, "h", "1", {}, None, lists))
     return lake
@@ -73,6 +76,7 @@ def lake(spark, frame, tmp_path_factory):
 def test_a_user_is_shown_the_list_beside_the_history(lake):
     shown = shown_to(lake, DS, Tables.USER_RECOMMENDATIONS, "u5")
     assert (shown.release_id, shown.table, shown.key) == ("rel", Tables.USER_RECOMMENDATIONS, "u5")
+    assert shown.arm == "capped"
     assert [(r["rank"], r.item_id, r.title, r.score, r.reason) for r in shown.recommendations] == [
         (1, "D", "title D", 1.0, "D is like C"),
         (2, "B", "title B", 0.5, "B is like C"),
@@ -110,6 +114,7 @@ def test_an_item_is_shown_with_what_is_like_it(lake):
         (3, "E", "title E"),
     ]
     assert shown.history == []
+    assert shown.arm is None
 
 
 def test_users_with_a_middling_history_are_picked_the_same_every_time(lake):

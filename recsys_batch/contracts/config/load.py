@@ -64,6 +64,9 @@ def hash_config(config: Config) -> str:
     # Datasets and models are made from what the night prepared; they change nothing in it. The model that it encodes
     # with counts by its fingerprint.
     kept = config.model_dump(mode="json", exclude={"lake": {"root"}, **dict.fromkeys(_CHANGE_NO_ROW, True)})
+    # So that dates published before there were experiments are still published under the same config.
+    if kept["experiment"] is None:
+        del kept["experiment"]
     text = json.dumps(kept, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

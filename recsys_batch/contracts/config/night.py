@@ -9,6 +9,7 @@ from recsys_batch.contracts.columns import CANDIDATE_SOURCES, EVENT_TYPES, Input
 from recsys_batch.contracts.config.block import Block, Share, Zone
 from recsys_batch.contracts.config.compress import Compress
 from recsys_batch.contracts.config.encoder import Encoder
+from recsys_batch.contracts.config.experiment import Experiment
 from recsys_batch.contracts.config.maintain import Maintain
 from recsys_batch.contracts.config.models import Training
 from recsys_batch.contracts.config.prepare import Expectation, Prepare
@@ -17,6 +18,7 @@ from recsys_batch.contracts.config.semi_supervised import ActiveLearning
 from recsys_batch.contracts.config.splits import DEFAULT_SPLITS, Split
 from recsys_batch.contracts.config.tracking import Tracking
 from recsys_batch.contracts.config.tune import Tune
+from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.filesystem import arrow_uri
 
 EventType = Literal[
@@ -335,6 +337,8 @@ class Config(Block):
     encoder: Encoder = Encoder()
     retrieve: Retrieve = Retrieve()
     rerank: Rerank = Rerank()
+    experiment: Experiment | None = None
+    """A/B arms over the users of `user_recommendations`; none where left out."""
     lists: Lists = Lists()
     measure: Measure = Measure()
     gates: Gates = Gates()
@@ -346,6 +350,16 @@ class Config(Block):
     label: ActiveLearning = ActiveLearning()
     compress: Compress = Compress()
     maintain: Maintain = Maintain()
+
+    @model_validator(mode="after")
+    def _arms_resolve(self) -> "Config":
+        for arm in self.experiment.arms if self.experiment is not None else ():
+            try:
+                arm.applied_to(self.retrieve, "retrieve")
+                arm.applied_to(self.rerank, "rerank")
+            except ConfigError as error:
+                raise ValueError(f"experiment.arms: arm {arm.name}: {error}") from None
+        return self
 
 
 if set(CANDIDATE_SOURCES) != {"content", "covisitation", "popularity"} or get_args(EventType) != EVENT_TYPES:

@@ -1,7 +1,7 @@
 """The lake: Delta tables by name below one root, written so that doing it twice equals doing it once."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -86,15 +86,22 @@ class Lake:
             empty.write.format("delta").mode("append").option("mergeSchema", "true").save(self.path(name))
 
     def create_documented(
-        self, name: str, schema: StructType, comment: str, comments: Mapping[str, str], partition_by: tuple[str, ...]
+        self,
+        name: str,
+        schema: StructType,
+        comment: str,
+        comments: Mapping[str, str],
+        partition_by: tuple[str, ...],
+        nullable: Collection[str] = (),
     ) -> None:
-        """Create the empty table of columns that are never null, with what a data catalog shows of it, where it is not
-        there yet.
+        """Create the empty table of columns of which only those of `nullable` are ever null, with what a data catalog
+        shows of it, where it is not there yet.
         """
         if self.exists(name):
             return
         columns = ", ".join(
-            f"`{field.name}` {field.dataType.simpleString()} NOT NULL COMMENT {sql_text(comments[field.name])}"
+            f"`{field.name}` {field.dataType.simpleString()}{'' if field.name in nullable else ' NOT NULL'} "
+            f"COMMENT {sql_text(comments[field.name])}"
             for field in schema.fields
         )
         path, partitions = self.path(name).replace("`", "``"), ", ".join(partition_by)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Lists
@@ -53,15 +53,19 @@ def check_lists(staged: DataFrame, items: DataFrame, expected: Expectation) -> l
     return checks
 
 
-def with_room(profiles: DataFrame, items: DataFrame, top_n: int) -> DataFrame:
-    """Return (key, room): how many eligible items the profile (key, seen) has left, no more than `top_n`."""
+def with_room(profiles: DataFrame, items: DataFrame, top_n: int, wanted: Column | None = None) -> DataFrame:
+    """Return (key, room): how many eligible items the profile (key, seen) has left, no more than `top_n`.
+
+    `wanted` is the length of the key's list where not all are as long; none is longer than `top_n`.
+    """
     eligible = items.where("eligible").select("item_index")
     number = eligible.count()
     # Few have seen so much that it matters.
     tight = profiles.where(F.size("seen") > number - top_n).select("key", F.explode_outer("seen").alias("item_index"))
     taken = tight.distinct().join(eligible, "item_index", "left_semi").groupBy("key").agg(F.count("*").alias("taken"))
     left = F.lit(number) - F.coalesce("taken", F.lit(0))
-    return profiles.select("key").join(taken, "key", "left").select("key", F.least(F.lit(top_n), left).alias("room"))
+    length = F.lit(top_n) if wanted is None else wanted
+    return profiles.select("key").join(taken, "key", "left").select("key", F.least(length, left).alias("room"))
 
 
 def _measure_lists(rows: DataFrame, items: DataFrame, expected: Expectation) -> dict[str, float]:

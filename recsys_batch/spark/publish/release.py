@@ -25,6 +25,7 @@ from recsys_batch.contracts.gates import Check
 from recsys_batch.contracts.schemas import (
     LIST_COMMENT,
     LIST_COMMENTS,
+    LIST_NULLABLE,
     PUBLICATIONS_DDL,
     QUALITY_METRICS_DDL,
     RELEASES_DDL,
@@ -60,7 +61,10 @@ def staged_name(table: str) -> str:
 
 
 def stage_rows(lake: Lake, table: str, ranked: DataFrame, ds: date, run_id: str, model_version: str) -> None:
-    """Write the ranked rows (`contracts.schemas.RANKED`) as the run's slice."""
+    """Write the ranked rows (`contracts.schemas.RANKED`, and of user lists `arm` where there are any) as the run's
+    slice.
+    """
+    arm = F.col("arm") if "arm" in ranked.columns else F.lit(None).cast("string")
     rows = ranked.select(
         F.lit(ds).alias("ds"),
         F.col("key").alias(Lists.KEY[table]),
@@ -71,6 +75,7 @@ def stage_rows(lake: Lake, table: str, ranked: DataFrame, ds: date, run_id: str,
         "reason",
         F.lit(model_version).alias("model_version"),
         F.lit(run_id).alias("run_id"),
+        *([arm.alias("arm")] if table == Tables.USER_RECOMMENDATIONS else []),
     )
     lake.replace_slice(staged_name(table), rows, f"run_id = '{run_id}'", ("run_id",))
 
@@ -232,7 +237,7 @@ def _complete(lake: Lake, release: Release, staged: Mapping[str, DataFrame]) -> 
         txn = f"{release.release_id}:{table}"
         # In a list of similar items the key is the item.
         comments = LIST_COMMENTS | ({"item_id": "item that is looked at"} if table == Tables.SIMILAR_ITEMS else {})
-        lake.create_documented(table, rows.schema, LIST_COMMENT, comments, ("ds",))
+        lake.create_documented(table, rows.schema, LIST_COMMENT, comments, ("ds",), LIST_NULLABLE)
         lake.replace_ds(table, rows, release.ds, txn)
         versions[table] = lake.version_written_by(table, txn)
     counts = {table: release.row_counts.get(table, 0) for table in versions}

@@ -30,6 +30,8 @@ class Shown:
     release_id: str
     history: list[Row]
     recommendations: list[Row]
+    arm: str | None = None
+    """Of a user, the arm of the experiment; None where none ran."""
 
 
 def shown_to(lake: Lake, ds: date, table: str, key: str) -> Shown:
@@ -43,16 +45,23 @@ def shown_to(lake: Lake, ds: date, table: str, key: str) -> Shown:
     rows = read_release(lake, release, table).where(F.col(Lists.KEY[table]) == key)
     prepared = prepared_by(release)
     titles = read_prepared(lake, Tables.ITEMS, ds, prepared).select(F.col("item_id").alias("i"), "title", "item_index")
+    arm = F.col("arm") if "arm" in rows.columns else F.lit(None).cast("string")
     listed = rows.join(titles, F.col(Lists.ITEM[table]) == F.col("i")).orderBy("rank")
     found = listed.select(
-        "rank", F.col("i").alias("item_id"), "title", "score", "sources", F.col("reason.text").alias("reason")
+        "rank",
+        F.col("i").alias("item_id"),
+        "title",
+        "score",
+        "sources",
+        F.col("reason.text").alias("reason"),
+        arm.alias("arm"),
     ).collect()
     if not found:
         raise ConfigError(f"{table}: {Lists.KEY[table]} {key!r} has no list on {ds}; check the id's spelling and case")
     history = []
     if table == Tables.USER_RECOMMENDATIONS:
         history = _history(read_prepared(lake, Tables.USER_HISTORIES, ds, prepared), key, titles)
-    return Shown(table, key, release.release_id, history, found)
+    return Shown(table, key, release.release_id, history, found, found[0].arm)
 
 
 def known_user(user_id: str, prepare: Prepare) -> str:
