@@ -21,8 +21,9 @@ def main() -> None:
     parser.add_argument("--hold-out", action="store_true", help="run the night of the date, and baselines beside it")
     parser.add_argument("--cuts", type=int, default=1, help="with --hold-out: so many dates, --days apart, up to --ds")
     parser.add_argument("--users", type=int, default=20_000, help="with --hold-out: compare no more users, by chance")
+    parser.add_argument("--export", default="", help="with --hold-out: write data and lists as Parquet below here")
     args = parser.parse_args()
-    asked = Asked(args.days, tuple(args.event_types.split(",")), args.hold_out, args.cuts, args.users)
+    asked = Asked(args.days, tuple(args.event_types.split(",")), args.hold_out, args.cuts, args.users, args.export)
     config, ds = read_config(args), parse_ds(args.ds)
     spark = get_session(f"recsys-batch evaluate {config.name} {args.ds}")
     try:

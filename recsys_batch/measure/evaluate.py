@@ -35,6 +35,7 @@ class Asked:
     hold_out: bool = False
     cuts: int = 1
     users: int = 20_000
+    export: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant. Raises ConfigError."""
@@ -45,6 +46,8 @@ class Asked:
             raise ConfigError(f"--event-types: {unknown[0]!r} is unknown; known are {', '.join(EVENT_TYPES)}")
         if self.cuts > 1 and not self.hold_out:
             raise ConfigError("--cuts: only with --hold-out; published lists are of one date")
+        if self.export and not self.hold_out:
+            raise ConfigError("--export: only with --hold-out; published lists lie in the lake")
 
 
 def evaluate(spark: SparkSession, config: Config, ds: date, asked: Asked, console: Console) -> Found:
@@ -59,7 +62,7 @@ def evaluate(spark: SparkSession, config: Config, ds: date, asked: Asked, consol
 
 
 def _hold_out(spark: SparkSession, config: Config, ds: date, asked: Asked, console: Console) -> Found:
-    options, length = HoldOut(asked.days, asked.event_types, asked.users), config.rerank.top_n
+    options, length = HoldOut(asked.days, asked.event_types, asked.users, asked.export), config.rerank.top_n
     cuts = [hold_out(spark, config, cut, options, run_night) for cut in dates_of(ds, asked.days, asked.cuts)]
     with with_settings(spark, local_time(config.prepare.timezone)):
         results, bins = measure_cuts(cuts, length)

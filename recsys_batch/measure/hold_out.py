@@ -4,9 +4,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -41,6 +43,8 @@ class HoldOut:
     days: int = 7
     event_types: tuple[str, ...] = ("purchase",)
     max_users: int = 20_000
+    export: str = ""
+    """Folder that gets the data and the lists as Parquet files, for recommenders of other environments."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,9 @@ def _compare(lake: Lake, config: Config, ds: date, options: HoldOut, run_id: str
     users = lake.spark.createDataFrame(pa.table({"user_id": known.keys_K[keys_B]}))
     ours = _products(staged, read_prepared(lake, Tables.ITEMS, ds, prepared)).join(users, "user_id", "left_semi")
     others = pa.concat_tables([_table(each.name, each.lists_BN, known, keys_B) for each in made])
+    if options.export:
+        lists = pa.concat_tables([ours.toArrow().select(others.column_names).cast(others.schema), others])
+        _export(Path(options.export) / ds.isoformat(), known, wanted, lists)
     return Cut(
         ds,
         ours.unionByName(lake.spark.createDataFrame(others)),
@@ -149,6 +156,22 @@ def _table(name: str, lists_BN: Indices, known: Known, keys_B: Indices) -> pa.Ta
             "rank": pa.array(places + 1, pa.int32()),
         }
     )
+
+
+def _export(folder: Path, known: Known, targets: pa.Table, lists: pa.Table) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    acts = known.counted
+    tables = {
+        "acts": pa.table(
+            {"user_id": known.keys_K[acts.keys_E], "item_id": known.items_I[acts.items_E], "age_days": acts.ages_E}
+        ),
+        "items": pa.table({"item_id": known.items_I, "eligible": known.eligible_I}),
+        "targets": targets,
+        "lists": lists,
+    }
+    for name, table in tables.items():
+        pq.write_table(table, folder / f"{name}.parquet")
+    log.info("%s: acts, items, targets and lists of %s users", folder, f"{len(set(targets['user_id'].to_pylist())):,}")
 
 
 def _facts_of_users(known: Known, keys_B: Indices) -> pa.Table:

@@ -79,8 +79,9 @@ def _outcome(run: Run, table: str, release: Row) -> list[Check]:
 def _outcome_of_users(run: Run, release: Row) -> list[Check]:
     table, length, settings = Tables.USER_RECOMMENDATIONS, run.config.rerank.top_n, run.config.measure
     repeats = run.config.rerank.allow_repeats
+    published = read_release(run.lake, release, table)
     outcome = outcome_of(
-        read_release(run.lake, release, table),
+        published,
         run.items(),
         run.read_prepared(Tables.INTERACTIONS),
         release.ds,
@@ -118,10 +119,25 @@ def _outcome_of_users(run: Run, release: Row) -> list[Check]:
             checks.append(_row(table, name, sum(row[metric] * row["keys"] for row in ours) / num_keys))
             checks += [_row(table, f"{name}[{row['of']}]", row[metric]) for row in found if row["of"]]
         checks += [_row(table, f"outcome_ndcg@{length}[{row.segment}]", row.ndcg) for row in ours]
+        if run.config.experiment is not None and "arm" in published.columns:
+            checks += _by_arm(values.where(F.col("of") == ""), published, f"ndcg@{length}")
         checks += _coverage(run, lists, length)
         checks += _held_against_recent(run, ndcg, num_keys)
     values.unpersist()
     return checks
+
+
+def _by_arm(values: DataFrame, published: DataFrame, metric: str) -> list[Check]:
+    arms = published.where("arm IS NOT NULL AND rank = 1").select("user_id", "arm")
+    means = (
+        values.join(arms, "user_id").groupBy("arm").agg(F.avg(f"`{metric}`").alias("mean"), F.count("*").alias("keys"))
+    )
+    found = means.orderBy("arm").collect()
+    return [
+        _row(Tables.USER_RECOMMENDATIONS, f"outcome_{name}[arm {row.arm}]", value)
+        for row in found
+        for name, value in ((metric, row["mean"]), ("keys", row["keys"]))
+    ]
 
 
 def _coverage(run: Run, lists: DataFrame, length: int) -> list[Check]:

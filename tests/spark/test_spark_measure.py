@@ -19,6 +19,8 @@ from recsys_batch.spark.session import in_memory
 from tests.contracts.test_load_config import MINIMAL
 from tests.spark.test_spark_published import RANKED
 
+pytestmark = pytest.mark.long
+
 USERS = Tables.USER_RECOMMENDATIONS
 FIRST = date(2026, 6, 20)
 ITEMS = {"item_id": "string", "canonical_item_id": "string", "item_index": "int", "canonical_index": "int"}
@@ -74,10 +76,11 @@ class Shop:
         )
         rows = [
             {"key": user, "rank": n, "item": item, "score": 1 / n, "sources": ["content"], "reason": ("k", "a", "t")}
+            | {"arm": "a" if user < "u2" else "b"}
             for user, items in lists.items()
             for n, item in enumerate(items, 1)
         ]
-        stage_rows(self.lake, USERS, self.given(RANKED, rows), ds, run_id, model_version(run))
+        stage_rows(self.lake, USERS, self.given(RANKED | {"arm": "string"}, rows), ds, run_id, model_version(run))
         checks = {check.check: check for check in measure_lists_out(run)}
         release = Release(run_id, ds, run_id, "publish", {USERS: 16}, (), {}, "hash", "1", {}, None, (USERS,))
         publish(self.lake, release)
@@ -88,7 +91,8 @@ class Shop:
 @pytest.fixture
 def shop(spark, lake, frame, tmp_path):
     path = tmp_path / "shop.yaml"
-    path.write_text(MINIMAL)
+    arms = "[{name: a, share: 0.25}, {name: b, share: 0.75}]"
+    path.write_text(f"{MINIMAL}experiment: {{name: trial, arms: {arms}}}\n")
     settings = ("rerank.top_n=2", "rerank.allow_repeats=true", "measure.min_keys=8", f"lake.root={lake.root}")
     return Shop(spark, lake, frame, load_config(path, settings, env={}))
 
@@ -109,6 +113,10 @@ def test_nights_measure_what_is_out_and_stop_where_it_went_bad(shop):
     # Everyone had bought own0 alone by the first day: it leads both lists, and nobody bought it again.
     assert steady["outcome_hit_rate@2[popularity]"].value == steady["outcome_hit_rate@2[own recency]"].value == 0
     assert steady["outcome_ndcg@2[1 to 2 acts]"].value == pytest.approx(ndcg)
+    # Users 0 and 1 of arm a bought what stood first, and 2 and 3 of the six in arm b.
+    assert steady["outcome_ndcg@2[arm a]"].value == pytest.approx(2 * ndcg)
+    assert steady["outcome_ndcg@2[arm b]"].value == pytest.approx(2 * ndcg / 3)
+    assert (steady["outcome_keys[arm a]"].value, steady["outcome_keys[arm b]"].value) == (2, 6)
     # A and B of the catalog of 14.
     assert steady["outcome_catalog_coverage@2"].value == pytest.approx(2 / 14)
     assert (steady["outcome_ndcg_to_recent"].verdict, steady["agreement_to_recent"].verdict) == ("pass", "pass")

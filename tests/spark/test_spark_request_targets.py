@@ -17,6 +17,8 @@ from tests.contracts.test_load_config import MINIMAL
 from tests.spark.test_spark_measure import ITEMS
 from tests.spark.test_spark_published import RANKED
 
+pytestmark = pytest.mark.long
+
 DS, RUN = date(2026, 6, 20), "20260620-aaaaaaaa-aaaaaa"
 REQUESTS = Tables.REQUEST_RECOMMENDATIONS
 ACTS = {"user_id": "string", "item_index": "int", "event_type": "string", "age_days": "double", "type_weight": "double"}
