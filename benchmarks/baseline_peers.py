@@ -3,7 +3,7 @@
 The peers exclude our versions, so they have an environment of their own and are compared by files:
 
     make evaluate CONFIG=conf/X.yaml DS=... ARGS='--hold-out --days 30 --export /tmp/cuts'
-    python3.11 -m venv /tmp/peers && /tmp/peers/bin/pip install implicit==0.7.2 rectools==0.19.0 pyarrow
+    python3.11 -m venv /tmp/peers && /tmp/peers/bin/pip install implicit==0.7.2 rectools==0.19.0 "pyarrow<21"
     /tmp/peers/bin/python benchmarks/baseline_peers.py --cut /tmp/cuts/2011-11-09 --days 30 [--repeats]
 
 Each peer has four settings, tried on the cut `--days` earlier, as our own baselines have. Prints a row a list maker:

@@ -45,19 +45,12 @@ def test_nothing_later_is_known_and_only_what_is_new_and_later_counts(spark, hel
     assert not targets & before
     # Each is in the raw log of the days after, under its own id or that of a twin.
     raw = spark.read.parquet(f"{demo_shop}/events").where(F.col("event_type").isin(*TYPES))
-    later = raw.where(
-        F.to_date("event_time").between(F.lit(CUT + timedelta(days=1)), F.lit(CUT + timedelta(days=DAYS)))
-    )
-    twins = dict(
-        Lake.at(spark, f"{config.lake.root}/hold_out")
-        .read(Tables.ITEMS)
-        .select("item_id", "canonical_item_id")
-        .collect()
-    )
-    said = {
-        (r.user_id, twins.get(str(r.item_id).strip().upper())) for r in later.select("user_id", "item_id").collect()
-    }
-    assert targets <= said
+    day = F.to_date("event_time")
+    later = raw.where((day > F.lit(CUT)) & (day <= F.lit(CUT + timedelta(days=DAYS))))
+    items = Lake.at(spark, f"{config.lake.root}/hold_out").read(Tables.ITEMS)
+    twins = dict(items.select("item_id", "canonical_item_id").collect())
+    rows = later.select(F.upper(F.trim("user_id")), F.upper(F.trim("item_id"))).collect()
+    assert targets <= {(user, twins.get(item)) for user, item in rows}
 
 
 def test_popular_lists_are_what_most_users_had_and_the_user_had_not(held_out):

@@ -44,6 +44,12 @@ def test_own_items_go_by_decayed_acts_and_popular_ones_stand_behind_them():
     assert scores[1].tolist() == pytest.approx([1 / 3, 2 / 3, 2 / 3, 1 + exp(-40 / 5), NOTHING])
 
 
+def test_of_one_basket_the_more_popular_item_comes_first():
+    known = log_of([(0, 0, 5), (0, 1, 5), (0, 2, 5.001), (1, 1, 2), (1, 2, 2), (2, 2, 1)])
+    scores = own_recency(known, decay_days=60)(known, np.array([0]))
+    assert np.argsort(-scores[0])[:3].tolist() == [1, 0, 2]
+
+
 def test_what_decayed_to_nothing_is_still_before_what_others_have():
     scores = own_recency(log_of([(0, 0, 1e6), (1, 1, 0)]), decay_days=1)(log_of([(0, 0, 1e6)]), np.array([0]))
     assert scores[0, 0] > scores[0, 1]

@@ -7,6 +7,9 @@ from scipy import sparse
 
 from recsys_batch.rules.baselines.log import Indices, Log, Values
 
+# Less than what a minute makes of an act of last year.
+_OF_ONE_SCORE = 1e-9
+
 Scorer = Callable[[Log, Indices], Values]
 """(log of the keys to recommend for, keys B) -> scores of shape (B, I); -inf: not proposed."""
 
@@ -18,15 +21,19 @@ def popular(log: Log, days: float) -> Scorer:
 
 
 def own_recency(log: Log, decay_days: float, popular_days: float = 30.0) -> Scorer:
-    """Score the key's own items by the sum of exp(-age / decay_days) over its acts; behind them, what is popular."""
+    """Score the key's own items by the sum of exp(-age / decay_days) over its acts; behind them, what is popular.
+
+    Of own items of one score, as those of one basket have it, the more popular comes first.
+    """
     counts_I = log.popularity(popular_days)
-    rest_I = _proposed(counts_I / (counts_I.max(initial=0.0) + 1.0))
+    shares_I = counts_I / (counts_I.max(initial=0.0) + 1.0)
+    rest_I = _proposed(shares_I)
 
     def score(cases: Log, keys_B: Indices) -> Values:
         own_BI = cases.decayed(decay_days)[keys_B].toarray()
         # Popularity stays below 1. What decayed to nothing is still the key's own.
         has_BI = cases.matrix[keys_B].toarray() > 0
-        return np.where(has_BI, 1.0 + own_BI, rest_I)
+        return np.where(has_BI, 1.0 + own_BI + _OF_ONE_SCORE * shares_I, rest_I)
 
     return score
 
