@@ -126,12 +126,11 @@ def tuned_lists(
     """
     # Of a log with one type of acts there is nothing more to learn from.
     both = len(known.all_acts.keys_E) > len(known.counted.keys_E)
-    num_items = int(np.count_nonzero(known.counted.matrix.sum(axis=0)))
     for baseline in baselines:
         if baseline.max_items is not None and len(known.items_I) > baseline.max_items:
             log.warning(
-                "%s: left out: %s products are more than the %s that it is made for (%s of them were acted on)",
-                *(baseline.name, f"{len(known.items_I):,}", f"{baseline.max_items:,}", f"{num_items:,}"),
+                "%s: left out: %s products are more than the %s that it is made for",
+                *(baseline.name, f"{len(known.items_I):,}", f"{baseline.max_items:,}"),
             )
             continue
         choices: list[Settings] = [dict(each) for each in baseline.settings]
@@ -168,8 +167,7 @@ def _lists(
 
 def _trial(counted: Log, all_acts: Log, targets: sparse.csr_array, *, repeats: bool) -> Trial:
     if not repeats:
-        targets = sparse.csr_array(targets - targets.multiply(counted.matrix))
-        targets.eliminate_zeros()
+        targets = counted.new_only(targets)
     keys_B = np.flatnonzero((np.diff(targets.indptr) > 0) & (np.diff(all_acts.matrix.indptr) > 0))
     keys_B = np.sort(np.random.default_rng(0).permutation(keys_B)[:_TRIED_USERS])
     return Trial(Cases(counted, all_acts, keys_B), targets[keys_B])

@@ -12,11 +12,11 @@ from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
 from recsys_batch.measure.hold_out import HoldOut, dates_of, hold_out
 from recsys_batch.measure.requests import measure_requests
-from recsys_batch.measure.results import METRICS, RunResult, measure_cuts
+from recsys_batch.measure.results import RunResult, measure_cuts
 from recsys_batch.pipeline import run_night
 from recsys_batch.report.comparison_table import print_arms, print_comparisons
 from recsys_batch.report.evaluation_table import print_bins, print_runs
-from recsys_batch.spark.evaluation.accuracy import measure_keys
+from recsys_batch.spark.evaluation.accuracy import OUTCOME_METRICS, measure_keys
 from recsys_batch.spark.evaluation.arms import arm_values, compare_arms, published_arms
 from recsys_batch.spark.evaluation.comparison import compare_runs
 from recsys_batch.spark.evaluation.published import follow_up
@@ -107,10 +107,10 @@ def _measure_users(lake: Lake, config: Config, ds: date, asked: Asked, console: 
             f"{outcome.last}: publish later nights, or count more with --event-types"
         )
     ours, popular = (
-        measure_keys(lists, outcome.targets, metrics=METRICS, ks=(length,)).persist()
+        measure_keys(lists, outcome.targets, metrics=OUTCOME_METRICS, ks=(length,)).persist()
         for lists in (outcome.lists, outcome.popular)
     )
-    compared = [compare_runs(ours, popular, f"{metric}@{length}") for metric in METRICS]
+    compared = [compare_runs(ours, popular, f"{metric}@{length}") for metric in OUTCOME_METRICS]
     title = f"{config.name}: lists of {ds} against {', '.join(types)} of {outcome.first} to {outcome.last}"
     print_comparisons(title, compared, "popular", console)
     return {

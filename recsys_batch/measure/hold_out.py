@@ -1,7 +1,7 @@
 """A night of an earlier date, of which it is known what came after, beside baselines that knew as much."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,10 +17,11 @@ from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import InputNotReadyError
 from recsys_batch.contracts.run_facts import NightOptions
 from recsys_batch.measure.baselines import Cases, all_baselines, describe, trial_of_days, tuned_lists
-from recsys_batch.measure.known import Ids, Known, read_known
+from recsys_batch.measure.known import Known, canonical_items, names_of, read_known
 from recsys_batch.measure.outcome import read_outcome
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.rules.baselines.log import Indices
+from recsys_batch.spark.evaluation.published import with_canonical_items
 from recsys_batch.spark.lake.files import delete_folder
 from recsys_batch.spark.lake.prepared import read_prepared
 from recsys_batch.spark.lake.runs import RUNS, stages_of
@@ -87,14 +88,11 @@ def _compare(lake: Lake, config: Config, ds: date, options: HoldOut, run_id: str
     known = read_known(lake, ds, prepared, options.event_types)
     outcome = read_outcome(lake, config, ds, prepared, days=options.days, event_types=options.event_types).toArrow()
     staged = read_staged(lake, Tables.USER_RECOMMENDATIONS, run_id)
-    listed = staged.select("user_id").distinct().toArrow()["user_id"].to_pylist()
-    targets = known.targets(_ids(outcome["user_id"]), _ids(outcome["item_id"]))
+    listed = known.numbers_of_keys(names_of(staged.select("user_id").distinct().toArrow()["user_id"]))
+    targets = known.targets(names_of(outcome["user_id"]), names_of(outcome["item_id"]))
     if not repeats:
-        targets = (targets - targets.multiply(known.counted.matrix)).tocsr()
-        targets.eliminate_zeros()
-    has_list = np.zeros(len(known.keys_K), dtype=np.bool_)
-    has_list[(found := known.numbers_of_keys(_as_ids(listed)))[found >= 0]] = True
-    keys_B = np.flatnonzero((np.diff(targets.indptr) > 0) & has_list)
+        targets = known.counted.new_only(targets)
+    keys_B = np.intersect1d(np.flatnonzero(np.diff(targets.indptr)), listed)
     if len(keys_B) < 2:
         raise InputNotReadyError(
             f"{len(keys_B)} user(s) with a list did {', '.join(options.event_types)} of "
@@ -116,11 +114,12 @@ def _compare(lake: Lake, config: Config, ds: date, options: HoldOut, run_id: str
     kept = targets[keys_B].tocoo()
     wanted = pa.table({"user_id": known.keys_K[keys_B[kept.row]], "item_id": known.items_I[kept.col]})
     users = lake.spark.createDataFrame(pa.table({"user_id": known.keys_K[keys_B]}))
-    ours = _products(staged, read_prepared(lake, Tables.ITEMS, ds, prepared)).join(users, "user_id", "left_semi")
+    lists = with_canonical_items(staged, read_prepared(lake, Tables.ITEMS, ds, prepared))
+    ours = lists.join(users, "user_id", "left_semi").select(F.lit(NIGHT).alias("run"), "user_id", "item_id", "rank")
     others = pa.concat_tables([_table(each.name, each.lists_BN, known, keys_B) for each in made])
     if options.export:
-        lists = pa.concat_tables([ours.toArrow().select(others.column_names).cast(others.schema), others])
-        _export(Path(options.export) / ds.isoformat(), known, wanted, lists)
+        both = pa.concat_tables([ours.toArrow().cast(others.schema), others])
+        _export(Path(options.export) / ds.isoformat(), known, wanted, both)
     return Cut(
         ds,
         ours.unionByName(lake.spark.createDataFrame(others)),
@@ -136,14 +135,6 @@ def _held_out(config: Config) -> Config:
     lists = config.lists.model_copy(update={"users": True, "similar_items": False, "queries": 0, "requests": False})
     lake = config.lake.model_copy(update={"root": f"{config.lake.root.rstrip('/')}/{_FOLDER}", "catalog_schema": ""})
     return config.model_copy(update={"lake": lake, "lists": lists, "experiment": None})
-
-
-def _products(staged: DataFrame, items: DataFrame) -> DataFrame:
-    """Return the night's lists with the canonical item of each."""
-    names = items.select("item_id", F.col("canonical_item_id").alias("product"))
-    joined = staged.join(names, "item_id", "left")
-    item = F.coalesce("product", "item_id").alias("item_id")
-    return joined.select(F.lit(NIGHT).alias("run"), "user_id", item, F.col("rank").cast("int").alias("rank"))
 
 
 def _table(name: str, lists_BN: Indices, known: Known, keys_B: Indices) -> pa.Table:
@@ -188,17 +179,9 @@ def _facts_of_items(lake: Lake, ds: date, run_id: str, known: Known) -> DataFram
     facts = pa.table(
         {"item_id": known.items_I, "num_users": known.counted.popularity(float("inf")), "age_days": oldest_I}
     )
-    catalog = read_prepared(lake, Tables.ITEMS, ds, run_id).where("item_index = canonical_index")
+    catalog = canonical_items(lake, ds, run_id)
     top_level = F.trim(F.element_at(F.split("category", ">"), 1)).alias("category")
     return lake.spark.createDataFrame(facts).join(catalog.select("item_id", top_level), "item_id")
-
-
-def _ids(column: pa.ChunkedArray) -> Ids:
-    return _as_ids(column.to_pylist())
-
-
-def _as_ids(names: Sequence[str]) -> Ids:
-    return np.asarray(names, dtype=object)
 
 
 def dates_of(ds: date, days: int, cuts: int) -> list[date]:

@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy import sparse
 
@@ -62,31 +62,27 @@ def read_known(lake: Lake, ds: date, run_id: str, event_types: Sequence[str]) ->
     """Return what the prepared run of `ds` knows; of more than `MAX_ACTS` acts those of users by hash."""
     items = canonical_items(lake, ds, run_id)
     catalog = items.select("item_id", "eligible").orderBy("item_id").toArrow()
-    items_I = _names(catalog["item_id"])
+    items_I = names_of(catalog["item_id"])
     acts = read_prepared(lake, Tables.INTERACTIONS, ds, run_id).where("NOT undone AND type_weight > 0")
     named = acts.join(items.select("item_index", F.col("item_id").alias("product")), "item_index")
     rows = named.select("user_id", "product", "age_days", F.col("event_type").isin(*event_types).alias("counts"))
     rows = _thinned(rows, rows.count() / MAX_ACTS).toArrow()
-    keys_K, keys_E = np.unique(_names(rows["user_id"]), return_inverse=True)
-    items_E = _numbers(items_I, _names(rows["product"]))
+    keys_K, keys_E = np.unique(names_of(rows["user_id"]), return_inverse=True)
+    items_E = _numbers(items_I, names_of(rows["product"]))
     ages_E = np.maximum(rows["age_days"].to_numpy(), 0.0)
     whole = Log(keys_E.astype(np.int64), items_E, ages_E, len(keys_K), len(items_I))
     counted = whole.where(rows["counts"].to_numpy(zero_copy_only=False).astype(np.bool_))
     return Known(counted, whole, keys_K, items_I, catalog["eligible"].to_numpy(zero_copy_only=False).astype(np.bool_))
 
 
-def in_hash_order(key: str, seed: int) -> Column:
-    """Return a number to order keys by that says nothing of them: the first n are a random sample."""
-    return F.xxhash64(F.lit(seed), F.col(key))
-
-
 def _thinned(rows: DataFrame, times_too_many: float) -> DataFrame:
     if times_too_many <= 1:
         return rows
-    return rows.where(F.pmod(in_hash_order("user_id", 1), F.lit(10_000)) < int(10_000 / times_too_many))
+    return rows.where(F.pmod(F.xxhash64(F.lit(1), F.col("user_id")), F.lit(10_000)) < int(10_000 / times_too_many))
 
 
-def _names(column: pa.ChunkedArray) -> Ids:
+def names_of(column: pa.ChunkedArray) -> Ids:
+    """Return the ids of a column, in its order."""
     return np.asarray(column.to_pylist(), dtype=object)
 
 

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import InputNotReadyError
+from recsys_batch.measure.known import canonical_items
 from recsys_batch.rules.pseudonyms import read_key
 from recsys_batch.spark.events.classify import classify_events
 from recsys_batch.spark.events.interactions import match_undoings, weigh_interactions
@@ -39,8 +40,8 @@ def read_outcome(
     wanted = acts.where(
         ~F.col("undone") & F.col("event_type").isin(*event_types) & (F.to_date("event_time") > F.lit(ds))
     )
-    products = items.where("item_index = canonical_index").select("item_index", F.col("item_id").alias("product"))
-    found = wanted.join(products, "item_index").select("user_id", F.col("product").alias("item_id")).distinct()
+    products = canonical_items(lake, ds, run_id).select("item_index", "item_id")
+    found = wanted.drop("item_id").join(products, "item_index").select("user_id", "item_id").distinct()
     if found.isEmpty():
         raise InputNotReadyError(
             f"sources.events: no {', '.join(event_types)} from {ds + timedelta(days=1)} to {last} by a user and of an "

@@ -12,10 +12,11 @@ from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
 from recsys_batch.measure.baselines import Cases, all_baselines, describe, trial_of_newest, tuned_lists
 from recsys_batch.measure.hold_out import NIGHT
-from recsys_batch.measure.known import Known, read_known
-from recsys_batch.measure.results import RunResult, interval_of
+from recsys_batch.measure.known import Known, names_of, read_known
+from recsys_batch.measure.results import RunResult, compare_values
 from recsys_batch.rules.baselines.log import Indices, Log
 from recsys_batch.rules.metrics.ranking import gains, hits
+from recsys_batch.spark.evaluation.published import with_canonical_items
 from recsys_batch.spark.inputs.normalize import canonical_id
 from recsys_batch.spark.inputs.sources import KEPT, read_table
 from recsys_batch.spark.lake.files import delete_folder
@@ -37,16 +38,16 @@ def measure_requests(lake: Lake, config: Config, ds: date, event_types: tuple[st
     if release is None or Tables.REQUEST_RECOMMENDATIONS not in release.tables:
         raise InputNotReadyError(f"{Tables.REQUEST_RECOMMENDATIONS}: nothing published for {ds}; run the night first")
     run_id, repeats = prepared_by(release), config.rerank.allow_repeats
-    names = read_prepared(lake, Tables.ITEMS, ds, run_id).select("item_id", F.col("canonical_item_id").alias("product"))
-    lists = _products(read_release(lake, release, Tables.REQUEST_RECOMMENDATIONS), names)
-    targets = _products(_targets(lake, config, ds), names)
-    ranked = lists.groupBy("request_id", "product").agg(F.min("rank").alias("rank"))
-    found = targets.join(ranked, ["request_id", "product"], "left")
-    rows = found.orderBy("request_id", "product").select("request_id", "product", "rank").toArrow()
+    items = read_prepared(lake, Tables.ITEMS, ds, run_id).select("item_id", "canonical_item_id")
+    lists = with_canonical_items(read_release(lake, release, Tables.REQUEST_RECOMMENDATIONS), items)
+    targets = with_canonical_items(_targets(lake, config, ds), items)
+    pair = ["request_id", "item_id"]
+    ranked = targets.join(lists.groupBy(*pair).agg(F.min("rank").alias("rank")), pair, "left")
+    rows = ranked.orderBy(*pair).toArrow()
     known = read_known(lake, ds, run_id, event_types)
-    requests_R, cases_C = np.unique(np.asarray(rows["request_id"].to_pylist(), dtype=object), return_inverse=True)
-    history = _histories(read_prepared(lake, Tables.REQUESTS, ds, run_id), names, requests_R, known)
-    targets_C = known.numbers_of_items(np.asarray(rows["product"].to_pylist(), dtype=object))
+    requests_R, cases_C = np.unique(names_of(rows["request_id"]), return_inverse=True)
+    history = _histories(read_prepared(lake, Tables.REQUESTS, ds, run_id), items, requests_R, known)
+    targets_C = known.numbers_of_items(names_of(rows["item_id"]))
     folder = lake.path(f"{RUNS}/{run_id}/checkpoints")
     made = tuned_lists(
         all_baselines(lake.spark, folder, repeats=repeats, seed=config.seed),
@@ -55,36 +56,17 @@ def measure_requests(lake: Lake, config: Config, ds: date, event_types: tuple[st
         repeats=repeats,
     )
     ranks = {NIGHT: np.asarray([rank or 0 for rank in rows["rank"].to_pylist()], dtype=np.int64)}
-    settings = {NIGHT: ""}
+    settings = {}
     for each in made:
         places = (each.lists_BN[cases_C] == targets_C[:, None]) & (targets_C >= 0)[:, None]
         ranks[each.name] = np.where(places.any(axis=1), places.argmax(axis=1) + 1, 0).astype(np.int64)
         settings[each.name] = describe(each.settings)
     delete_folder(lake.spark, folder)
-    return _results(ranks, settings)
-
-
-def _results(ranks: dict[str, npt.NDArray[np.int64]], settings: dict[str, str]) -> list[RunResult]:
     values = {
         run: {"hit_rate@10": hits(of, 10), "ndcg@10": gains(of, 10), "hit_rate@3": hits(of, 3)}
         for run, of in ranks.items()
     }
-    made = [
-        RunResult(
-            run,
-            settings[run],
-            {name: interval_of(cases) for name, cases in of.items()},
-            {} if run == NIGHT else {name: interval_of(values[NIGHT][name] - cases) for name, cases in of.items()},
-            {},
-        )
-        for run, of in values.items()
-    ]
-    return [made[0], *sorted(made[1:], key=lambda each: (-each.values["ndcg@10"].mean, each.run))]
-
-
-def _products(rows: DataFrame, names: DataFrame) -> DataFrame:
-    """Name the canonical item of each row's; one that the catalog lacks stands for itself."""
-    return rows.join(names, "item_id", "left").withColumn("product", F.coalesce("product", "item_id"))
+    return compare_values(values, settings, "ndcg@10")
 
 
 def _targets(lake: Lake, config: Config, ds: date) -> DataFrame:
@@ -95,16 +77,16 @@ def _targets(lake: Lake, config: Config, ds: date) -> DataFrame:
     )
 
 
-def _histories(requests: DataFrame, names: DataFrame, requests_R: npt.NDArray[np.object_], known: Known) -> Log:
+def _histories(requests: DataFrame, items: DataFrame, requests_R: npt.NDArray[np.object_], known: Known) -> Log:
     """Return the histories as a log: the newest item is of today, the one before it of yesterday, and so on."""
     exploded = requests.select(
         "request_id", F.size("item_ids").alias("n"), F.posexplode("item_ids").alias("p", "item_id")
     )
-    rows = exploded.join(names, "item_id").select("request_id", "product", (F.col("n") - F.col("p") - 1).alias("age"))
-    table = rows.orderBy("request_id", "age").toArrow()
-    ids = np.asarray(table["request_id"].to_pylist(), dtype=object)
+    rows = with_canonical_items(exploded.where("item_id IS NOT NULL"), items)
+    table = rows.select("request_id", "item_id", (F.col("n") - F.col("p") - 1).alias("age")).toArrow()
+    ids = names_of(table["request_id"])
     keys_E = np.minimum(np.searchsorted(requests_R, ids), len(requests_R) - 1)
-    items_E: Indices = known.numbers_of_items(np.asarray(table["product"].to_pylist(), dtype=object))
+    items_E: Indices = known.numbers_of_items(names_of(table["item_id"]))
     of_cases = (requests_R[keys_E] == ids) & (items_E >= 0)
     ages_E = table["age"].to_numpy().astype(np.float64)
     return Log(

@@ -1,6 +1,6 @@
 """What a hold-out says: the metrics of every run with intervals, and where it wins and loses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,12 @@ from pyspark.sql import functions as F
 
 from recsys_batch.measure.hold_out import NIGHT, Cut
 from recsys_batch.rules.metrics.paired_tests import Interval, paired_bootstrap
-from recsys_batch.spark.evaluation.accuracy import AccuracyMetric, measure_keys
+from recsys_batch.spark.evaluation.accuracy import OUTCOME_METRICS, measure_keys
 from recsys_batch.spark.evaluation.exposure import measure_coverage
+from recsys_batch.spark.evaluation.segments import bin_of
 
-METRICS: tuple[AccuracyMetric, ...] = ("recall_min", "ndcg", "hit_rate")
 _CASE = "case"
+_SHARES = ("catalog_coverage", "top_share")
 _SAMPLES = 2_000
 Values = npt.NDArray[np.float64]
 # Upper edges of the bins of users and targets.
@@ -51,41 +52,56 @@ def measure_cuts(cuts: Sequence[Cut], length: int) -> tuple[list[RunResult], lis
 
     A user of several cuts counts once, with the mean over the cuts.
     """
+    # Made once, and read for every table below.
+    for cut in cuts:
+        cut.lists.persist()
     of_cuts = [_values(cut, length) for cut in cuts]
     runs = [NIGHT, *(run for run in of_cuts[0] if run != NIGHT)]
     users = sorted({user for values in of_cuts for user in values[NIGHT]})
     arrays = {run: _mean_by_user([values[run] for values in of_cuts], users) for run in runs}
+    values = {run: {f"{m}@{length}": of[:, n] for n, m in enumerate(OUTCOME_METRICS)} for run, of in arrays.items()}
     coverage = [_coverage(cut, runs, length) for cut in cuts]
-    results = [
+    shares = {run: {n: float(np.mean([each[run][n] for each in coverage])) for n in _SHARES} for run in runs}
+    results = compare_values(values, cuts[-1].settings, f"ndcg@{length}", shares)
+    shown = [each.run for each in results[:2]]
+    bins = [*_bins_of_users(cuts, of_cuts, shown), *_bins_of_targets(cuts, shown, length)]
+    for cut in cuts:
+        cut.lists.unpersist()
+    return results, bins
+
+
+def compare_values(
+    values: Mapping[str, Mapping[str, Values]],
+    settings: Mapping[str, str],
+    main: str,
+    shares: Mapping[str, dict[str, float]] | None = None,
+) -> list[RunResult]:
+    """Return the results of every run from its values (U) by metric: the night first, then by `main`, best first."""
+    made = [
         RunResult(
             run,
-            cuts[-1].settings.get(run, ""),
-            {f"{m}@{length}": interval_of(arrays[run][:, n]) for n, m in enumerate(METRICS)},
-            {}
-            if run == NIGHT
-            else {f"{m}@{length}": interval_of(arrays[NIGHT][:, n] - arrays[run][:, n]) for n, m in enumerate(METRICS)},
-            {name: float(np.mean([each[run][name] for each in coverage])) for name in coverage[0][run]},
+            settings.get(run, ""),
+            {metric: _interval(of_U) for metric, of_U in of.items()},
+            {} if run == NIGHT else {metric: _interval(values[NIGHT][metric] - of_U) for metric, of_U in of.items()},
+            shares[run] if shares else {},
         )
-        for run in runs
+        for run, of in values.items()
     ]
-    main = f"{METRICS[1]}@{length}"
-    results = [results[0], *sorted(results[1:], key=lambda each: (-each.values[main].mean, each.run))]
-    shown = [each.run for each in results[:2]]
-    return results, [*_bins_of_users(cuts, of_cuts, shown), *_bins_of_targets(cuts, shown, length)]
+    return sorted(made, key=lambda each: (each.run != NIGHT, -each.values[main].mean, each.run))
 
 
 def _values(cut: Cut, length: int) -> dict[str, dict[str, Values]]:
-    """Return run -> user -> values of METRICS."""
+    """Return run -> user -> values of OUTCOME_METRICS."""
     runs = cut.lists.select("run").distinct()
     targets = cut.targets.crossJoin(F.broadcast(runs)).select(_case(), "item_id")
     lists = cut.lists.select(_case(), "item_id", "rank")
-    measured = measure_keys(lists, targets, metrics=METRICS, ks=(length,), key=_CASE)
+    measured = measure_keys(lists, targets, metrics=OUTCOME_METRICS, ks=(length,), key=_CASE)
     rows = measured.select(
         F.substring_index(_CASE, "\t", 1).alias("run"),
         F.expr(f"substring({_CASE}, instr({_CASE}, '\t') + 1)").alias("user_id"),
-        *(F.col(f"`{metric}@{length}`").alias(metric) for metric in METRICS),
+        *(F.col(f"`{metric}@{length}`").alias(metric) for metric in OUTCOME_METRICS),
     ).toArrow()
-    values_RM = np.column_stack([rows[metric].to_numpy() for metric in METRICS])
+    values_RM = np.column_stack([rows[metric].to_numpy() for metric in OUTCOME_METRICS])
     found: dict[str, dict[str, Values]] = {}
     for run, user, values in zip(rows["run"].to_pylist(), rows["user_id"].to_pylist(), values_RM, strict=True):
         found.setdefault(run, {})[user] = values
@@ -100,8 +116,7 @@ def _mean_by_user(of_cuts: Sequence[dict[str, Values]], users: Sequence[str]) ->
     return np.array([np.mean([cut[user] for cut in of_cuts if user in cut], axis=0) for user in users])
 
 
-def interval_of(values_U: Values) -> Interval:
-    """Return the mean over users and where it may lie; NaN bounds for a single one."""
+def _interval(values_U: Values) -> Interval:
     if len(values_U) < 2:
         return Interval(float(values_U.mean()), float("nan"), float("nan"))
     return paired_bootstrap(values_U, num_samples=_SAMPLES)
@@ -109,11 +124,10 @@ def interval_of(values_U: Values) -> Interval:
 
 def _coverage(cut: Cut, runs: Sequence[str], length: int) -> dict[str, dict[str, float]]:
     keys = cut.targets.select("user_id").distinct().persist()
-    lists = cut.lists.persist()
     found = {}
     for run in runs:
-        metrics = measure_coverage(lists.where(F.col("run") == run), keys, cut.items, ks=(length,))
-        found[run] = {m.metric: m.value for m in metrics if m.metric in ("catalog_coverage", "top_share")}
+        metrics = measure_coverage(cut.lists.where(F.col("run") == run), keys, cut.items, ks=(length,))
+        found[run] = {m.metric: m.value for m in metrics if m.metric in _SHARES}
     keys.unpersist()
     return found
 
@@ -121,7 +135,7 @@ def _coverage(cut: Cut, runs: Sequence[str], length: int) -> dict[str, dict[str,
 def _bins_of_users(
     cuts: Sequence[Cut], of_cuts: Sequence[dict[str, dict[str, Values]]], runs: Sequence[str]
 ) -> list[BinResult]:
-    place = METRICS.index("ndcg")
+    place = OUTCOME_METRICS.index("ndcg")
     grouped: dict[tuple[str, int, str], list[list[float]]] = {}
     for cut, values in zip(cuts, of_cuts, strict=True):
         for row in cut.users.to_pylist():
@@ -156,9 +170,7 @@ def _bins_of_targets(cuts: Sequence[Cut], runs: Sequence[str], length: int) -> l
         ("buyers of the target", _USERS, "num_users"),
         ("days since its first", _DAYS, "age_days"),
     ):
-        bins = F.lit(0)
-        for n, edge in enumerate(edges, 1):
-            bins = F.when(F.col(column) >= edge, n).otherwise(bins)
+        bins = bin_of(F.col(column), edges)
         results += [
             BinResult(kind, _bin_name(row.bin, edges), row.size, _shares(row, runs))
             for row in _recall(rows, bins, runs).orderBy("bin").collect()

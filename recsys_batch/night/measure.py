@@ -17,23 +17,25 @@ from recsys_batch.contracts.gates import Check, Verdict, at_least
 from recsys_batch.night.context import Run
 from recsys_batch.rules.metrics.paired_tests import Interval
 from recsys_batch.spark.datasets.labels import session_results
-from recsys_batch.spark.evaluation.accuracy import AccuracyMetric, measure_keys
+from recsys_batch.spark.evaluation.accuracy import OUTCOME_METRICS, measure_keys
+from recsys_batch.spark.evaluation.arms import arms_of
+from recsys_batch.spark.evaluation.changes.pairs import ON_BOTH, list_rows, pair_keys, pair_rows
 from recsys_batch.spark.evaluation.comparison import metric_interval
 from recsys_batch.spark.evaluation.exposure import measure_coverage
 from recsys_batch.spark.evaluation.published import outcome_of
 from recsys_batch.spark.evaluation.results import ListMetric, average_values
+from recsys_batch.spark.evaluation.segments import bin_of
 from recsys_batch.spark.lake.runs import recent_counts
 from recsys_batch.spark.publish.release import latest_release, read_release, read_staged
 
 log = logging.getLogger("recsys_batch.night")
 
 GATE = "_to_recent"
-_METRICS: tuple[AccuracyMetric, ...] = ("recall_min", "ndcg", "hit_rate")
 # Nights that a value is held against, and how few of them say what is usual.
 _NIGHTS, _FEW_NIGHTS = 7, 3
 # Baskets of more items than this say little of any pair, and make a pair of every two.
 _MAX_BASKET = 100
-_SEGMENTS = ((1, "no acts"), (3, "1 to 2 acts"), (11, "3 to 10 acts"), (None, "11 acts or more"))
+_SEGMENTS, _SEGMENT_EDGES = ("no acts", "1 to 2 acts", "3 to 10 acts", "11 acts or more"), (1, 3, 11)
 
 
 def measure_lists_out(run: Run) -> list[Check]:
@@ -100,35 +102,38 @@ def _outcome_of_users(run: Run, release: Row) -> list[Check]:
     asked = outcome.targets.withColumn("of", F.explode(F.array(*map(F.lit, ("", *others)))))
     case = F.struct("of", "user_id").alias("case")
     measured = measure_keys(
-        runs.select(case, "item_id", "rank"), asked.select(case, "item_id"), metrics=_METRICS, ks=(length,), key="case"
+        runs.select(case, "item_id", "rank"),
+        asked.select(case, "item_id"),
+        metrics=OUTCOME_METRICS,
+        ks=(length,),
+        key="case",
     )
     values = run.hold(
-        measured.select("case.*", *(f"`{metric}@{length}`" for metric in _METRICS))
+        measured.select("case.*", *(f"`{metric}@{length}`" for metric in OUTCOME_METRICS))
         .join(outcome.num_acts, "user_id", "left")
         .withColumn("segment", F.when(F.col("of") == "", _segment()))
     )
-    means = [F.avg(f"`{metric}@{length}`").alias(metric) for metric in _METRICS]
+    means = [F.avg(f"`{metric}@{length}`").alias(metric) for metric in OUTCOME_METRICS]
     found = values.groupBy("of", "segment").agg(F.count("*").alias("keys"), *means).orderBy("of", "segment").collect()
     ours = [row for row in found if not row["of"]]
     num_keys = sum(row["keys"] for row in ours)
     checks = [_row(table, "outcome_keys", num_keys)]
     if num_keys >= 2:
         ndcg = metric_interval(values.where(F.col("of") == ""), f"ndcg@{length}")
-        for metric in _METRICS:
+        for metric in OUTCOME_METRICS:
             name = f"outcome_{metric}@{length}"
             checks.append(_row(table, name, sum(row[metric] * row["keys"] for row in ours) / num_keys))
             checks += [_row(table, f"{name}[{row['of']}]", row[metric]) for row in found if row["of"]]
         checks += [_row(table, f"outcome_ndcg@{length}[{row.segment}]", row.ndcg) for row in ours]
-        if run.config.experiment is not None and "arm" in published.columns:
-            checks += _by_arm(values.where(F.col("of") == ""), published, f"ndcg@{length}")
+        if run.config.experiment is not None and (arms := arms_of(published)) is not None:
+            checks += _by_arm(values.where(F.col("of") == ""), arms, f"ndcg@{length}")
         checks += _coverage(run, lists, length)
         checks += _held_against_recent(run, ndcg, num_keys)
     values.unpersist()
     return checks
 
 
-def _by_arm(values: DataFrame, published: DataFrame, metric: str) -> list[Check]:
-    arms = published.where("arm IS NOT NULL AND rank = 1").select("user_id", "arm")
+def _by_arm(values: DataFrame, arms: DataFrame, metric: str) -> list[Check]:
     means = (
         values.join(arms, "user_id").groupBy("arm").agg(F.avg(f"`{metric}`").alias("mean"), F.count("*").alias("keys"))
     )
@@ -155,16 +160,8 @@ def _held_against_recent(run: Run, ndcg: Interval, num_keys: int) -> list[Check]
     usual = median(recent) if len(recent) >= _FEW_NIGHTS else 0.0
     if usual <= 0 or num_keys < run.config.measure.min_keys or not floor:
         return []
-    otherwise = at_least("", "", ndcg.high / usual, floor).verdict
-    return [
-        at_least(
-            Tables.USER_RECOMMENDATIONS,
-            f"outcome_ndcg{GATE}",
-            ndcg.mean / usual,
-            floor,
-            "block" if otherwise == "block" else "warn",
-        )
-    ]
+    otherwise: Verdict = "block" if ndcg.high / usual < floor else "warn"
+    return [at_least(Tables.USER_RECOMMENDATIONS, f"outcome_ndcg{GATE}", ndcg.mean / usual, floor, otherwise)]
 
 
 def _agreement(run: Run, release: Row | None) -> list[Check]:
@@ -172,21 +169,10 @@ def _agreement(run: Run, release: Row | None) -> list[Check]:
     table, length = Tables.USER_RECOMMENDATIONS, run.config.rerank.top_n
     if table not in run.facts.num_rows or release is None or table not in release.tables:
         return []
-    sides = [read_staged(run.lake, table, run.run_id), read_release(run.lake, release, table)]
-    rows = [side.select("user_id", "item_id", "model_version", F.lit(n).alias("side")) for n, side in enumerate(sides)]
-    by_item = rows[0].unionByName(rows[1]).groupBy("user_id", "item_id")
-    pairs = by_item.agg(
-        F.sum("side").alias("last"), F.count("*").alias("n"), F.collect_set("model_version").alias("models")
-    )
-    by_user = pairs.groupBy("user_id").agg(
-        F.count_if(F.col("n") == 2).alias("common"),
-        F.max("last").alias("in_last"),
-        F.max(F.col("n") - F.col("last")).alias("in_ours"),
-        F.array_distinct(F.flatten(F.collect_set("models"))).alias("models"),
-    )
-    both = by_user.where("in_last > 0 AND in_ours > 0")
-    same = F.max(F.size("models")) == 1
-    row = both.agg(F.count("*").alias("users"), F.avg("common").alias("common"), same.alias("same")).first()
+    before, now = read_release(run.lake, release, table), read_staged(run.lake, table, run.run_id)
+    keys = pair_keys(pair_rows(list_rows(before, table), list_rows(now, table))).where(ON_BOTH)
+    same = F.min(F.col("model_before") == F.col("model_now"))
+    row = keys.agg(F.count("*").alias("users"), F.avg("num_common").alias("common"), same.alias("same")).first()
     if row is None or not row.users:
         return []
     agreement = float(row.common) / length
@@ -208,7 +194,7 @@ def _plain_outcome(run: Run, table: str, release: Row, targets: DataFrame) -> li
         F.col(Lists.KEY[table]).alias("key"), F.col(Lists.ITEM[table]).alias("item_id"), "rank"
     )
     asked = targets.join(lists.select("key").distinct(), "key", "left_semi")
-    found = average_values(measure_keys(lists, asked, metrics=_METRICS, ks=(length,), key="key"), key="key")
+    found = average_values(measure_keys(lists, asked, metrics=OUTCOME_METRICS, ks=(length,), key="key"), key="key")
     return [_row(table, "outcome_keys", found[0].num_keys if found else 0), *_rows(table, found)]
 
 
@@ -238,11 +224,7 @@ def _recent(run: Run, count: str) -> list[float]:
 
 
 def _segment() -> Column:
-    acts = F.coalesce("num_acts", F.lit(0))
-    column = F.lit(_SEGMENTS[-1][1])
-    for below, name in reversed(_SEGMENTS[:-1]):
-        column = F.when(acts < below, name).otherwise(column)
-    return column
+    return F.get(F.array(*map(F.lit, _SEGMENTS)), bin_of(F.coalesce("num_acts", F.lit(0)), _SEGMENT_EDGES))
 
 
 def _rows(table: str, metrics: Iterable[ListMetric]) -> list[Check]:

@@ -13,7 +13,7 @@ Values = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Log:
     """The acts (E) of keys (K: users or requests) on items (I). Items are numbered in the order of their ids."""
 
@@ -75,6 +75,12 @@ class Log:
         last_E[order_E] = np.append(keys_E[1:] != keys_E[:-1], True) if len(keys_E) else False
         last_E &= (self.matrix.sum(axis=1) > 1)[self.keys_E]
         return self.where(~last_E), self.where(last_E)
+
+    def new_only(self, targets: sparse.csr_array) -> sparse.csr_array:
+        """Return the targets (K, I) without what the keys have acted on."""
+        left = sparse.csr_array(targets - targets.multiply(self.matrix))
+        left.eliminate_zeros()
+        return left
 
     def _matrix(self, values_E: Values, binary: bool = False) -> sparse.csr_array:
         made = sparse.coo_array((values_E, (self.keys_E, self.items_E)), shape=(self.num_keys, self.num_items)).tocsr()

@@ -1,6 +1,7 @@
 """The baselines: each learns from a log and returns a scorer of keys by items."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from scipy import sparse
@@ -28,9 +29,11 @@ def own_recency(log: Log, decay_days: float, popular_days: float = 30.0) -> Scor
     counts_I = log.popularity(popular_days)
     shares_I = counts_I / (counts_I.max(initial=0.0) + 1.0)
     rest_I = _proposed(shares_I)
+    # Keys are asked for in blocks of one log.
+    decayed = cache(lambda cases: cases.decayed(decay_days))
 
     def score(cases: Log, keys_B: Indices) -> Values:
-        own_BI = cases.decayed(decay_days)[keys_B].toarray()
+        own_BI = decayed(cases)[keys_B].toarray()
         # Popularity stays below 1. What decayed to nothing is still the key's own.
         has_BI = cases.matrix[keys_B].toarray() > 0
         return np.where(has_BI, 1.0 + own_BI + _OF_ONE_SCORE * shares_I, rest_I)

@@ -40,6 +40,8 @@ RANKING_METRICS: tuple[AccuracyMetric, ...] = (
     "map_min",
     "ndcg",
 )
+# What is told of lists that are held against what came after.
+OUTCOME_METRICS: tuple[AccuracyMetric, ...] = ("recall_min", "ndcg", "hit_rate")
 _OF_WHOLE_LISTS = ("auc", "rmse", "mae")
 _RATED = "place IS NOT NULL AND grade IS NOT NULL AND score IS NOT NULL"
 

@@ -17,11 +17,15 @@ def published_arms(lake: Lake, ds: date) -> DataFrame | None:
     release = latest_release(lake, ds)
     if release is None or Tables.USER_RECOMMENDATIONS not in release.tables:
         return None
-    lists = read_release(lake, release, Tables.USER_RECOMMENDATIONS)
-    if "arm" not in lists.columns:  # an older version published them
+    arms = arms_of(read_release(lake, release, Tables.USER_RECOMMENDATIONS))
+    return None if arms is None or arms.isEmpty() else arms
+
+
+def arms_of(lists: DataFrame) -> DataFrame | None:
+    """Return (user_id, arm) of user lists; None where an older version published them, without arms."""
+    if "arm" not in lists.columns:
         return None
-    arms = lists.where("arm IS NOT NULL AND rank = 1").select("user_id", "arm")
-    return None if arms.isEmpty() else arms
+    return lists.where("arm IS NOT NULL AND rank = 1").select("user_id", "arm")
 
 
 def compare_arms(

@@ -102,14 +102,14 @@ def outcome_of(
     shop's time zone (`session.local_time`).
     """
     items = items.select("item_id", "canonical_item_id", "eligible")
-    acts = _canonical(interactions.where(~F.col("undone")), items)
+    acts = with_canonical_items(interactions.where(~F.col("undone")), items)
     counted = acts.where(F.col("event_type").isin(*event_types))
     acts = keep(counted.select("user_id", "item_id", F.to_date("event_time").alias("day")))
     before = acts.where(F.col("day") <= F.lit(ds)).select("user_id", "item_id", "day")
     owned = before.select("user_id", "item_id").distinct()
     after = acts.where((F.col("day") > F.lit(ds)) & (F.col("day") <= F.lit(last)))
     targets = after.select("user_id", "item_id").distinct()
-    lists = _canonical(published, items)
+    lists = with_canonical_items(published, items)
     lists = keep(lists.select("user_id", "item_id", "rank"))
     # Who had no list is no fault of the lists: such users came after them.
     targets = targets.join(lists.select("user_id").distinct(), "user_id", "left_semi")
@@ -143,7 +143,8 @@ def _first(placed: DataFrame, length: int) -> DataFrame:
     return ranked.where(F.col("rank") <= F.lit(length)).select("user_id", "item_id", "rank")
 
 
-def _canonical(rows: DataFrame, items: DataFrame) -> DataFrame:
+def with_canonical_items(rows: DataFrame, items: DataFrame) -> DataFrame:
+    """Replace the column item_id by that of the product in `items`; one that the catalog lacks stands for itself."""
     names = items.select("item_id", "canonical_item_id")
     joined = rows.join(names, "item_id", "left")
     return joined.withColumn("item_id", F.coalesce("canonical_item_id", "item_id")).drop("canonical_item_id")

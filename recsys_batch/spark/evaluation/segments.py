@@ -1,8 +1,10 @@
 """Whom lists serve well and whom badly: metrics by segment of keys, and the gap between the best and the worst."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.spark.evaluation.lists import check_columns
@@ -32,6 +34,11 @@ class SegmentQuality:
     def gap(self) -> float:
         """Highest less lowest value."""
         return self.best - self.worst
+
+
+def bin_of(value: Column, edges: Sequence[float]) -> Column:
+    """Return how many of the `edges`, which ascend, the value reaches: 0 below the first, null where it is null."""
+    return reduce(Column.__add__, ((value >= edge).cast("int") for edge in edges))
 
 
 def measure_segments(
