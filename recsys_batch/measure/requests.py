@@ -71,10 +71,12 @@ def measure_requests(lake: Lake, config: Config, ds: date, event_types: tuple[st
 
 def _targets(lake: Lake, config: Config, ds: date) -> DataFrame:
     raw = read_table(lake.spark, "targets", config.sources.targets, ds)
-    return raw.where(KEPT).select(
+    rows = raw.where(KEPT).select(
         canonical_id("request_id", "keep").alias("request_id"),
         canonical_id("item_id", config.prepare.id_case).alias("item_id"),
     )
+    # A case without an item, or of no request, is one that no list finds.
+    return rows.na.fill("")
 
 
 def _histories(requests: DataFrame, items: DataFrame, requests_R: npt.NDArray[np.object_], known: Known) -> Log:

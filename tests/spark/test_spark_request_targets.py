@@ -94,3 +94,9 @@ def test_what_is_missing_is_told(published, lake, config):
     without = config.model_copy(update={"sources": config.sources.model_copy(update={"targets": []})})
     with pytest.raises(ConfigError, match=r"sources\.targets"):
         measure_requests(lake, without, DS, ("purchase",))
+
+
+def test_a_case_without_an_item_is_one_that_no_list_finds(published, config, tmp_path):
+    (tmp_path / "targets.csv").write_text("id,item\nr1,B\nr5,\n")
+    found = measure_requests(published, config, DS, ("purchase",))
+    assert found[0].values["hit_rate@10"].mean == pytest.approx(1 / 2)
