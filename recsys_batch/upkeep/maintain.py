@@ -1,7 +1,7 @@
 """Maintenance: what no retained night needs is removed, what is left in small files is merged.
 
 May run beside nights. What is retained, and why each removal is safe, stands in `spark.nights`, `spark.orphans`,
-`spark.old_runs` and `spark.compaction`; docs/operations.md says it for operators.
+`spark.old_runs`, `spark.raw_ids` and `spark.compaction`; docs/operations.md says it for operators.
 """
 
 import logging
@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from recsys_batch.contracts.columns import Inputs, Lists, Tables
 from recsys_batch.contracts.config.night import Config
@@ -22,6 +23,7 @@ from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.maintain.compaction import compact, vacuum
 from recsys_batch.spark.maintain.nights import RetainedNights, encoders_in_use, find_nights, texts_in_use
 from recsys_batch.spark.maintain.old_runs import remove_old_runs, remove_superseded
+from recsys_batch.spark.maintain.raw_ids import rename_users
 from recsys_batch.spark.publish.release import staged_name
 from recsys_batch.spark.retrieval.embeddings import keys_of
 from recsys_batch.spark.retrieval.orphans import sweep
@@ -65,7 +67,7 @@ def maintain(lake: Lake, config: Config, fingerprint: str, summary: RunSummary, 
     summary.ds = f"nights from {nights.since}"
     steps: dict[str, Callable[[], Mapping[str, float]]] = {
         "runs": lambda: _remove_runs(lake, nights, now - retention, dry_run),
-        "input log": lambda: _forget_unread(lake, config, dry_run),
+        **_id_steps(lake, config, dry_run),
         "vectors": lambda: _sweep_vectors(lake, nights, fingerprint, now, retention, dry_run),
         "files": lambda: _compact(lake, nights, dry_run),
         "vacuum": lambda: {"files_deleted": _vacuum(lake, retention, dry_run)},
@@ -97,16 +99,30 @@ def _remove_runs(lake: Lake, nights: RetainedNights, before: datetime, dry_run: 
     }
 
 
-def _forget_unread(lake: Lake, config: Config, dry_run: bool) -> dict[str, float]:
+def _id_steps(lake: Lake, config: Config, dry_run: bool) -> dict[str, Callable[[], Mapping[str, float]]]:
     variable = config.prepare.pseudonymize_with
     try:
         key = read_key(variable, os.environ) if variable else None
     except ConfigError as error:
-        log.warning("the input log is kept whole: %s", error)
+        log.warning("the input log is kept whole, and ids stay as they are: %s", error)
         return {}
+    steps: dict[str, Callable[[], Mapping[str, float]]] = {
+        "input log": partial(_forget_unread, lake, config, key, dry_run)
+    }
+    if key is not None:
+        steps["ids"] = partial(_rename_users, lake, config, key, dry_run)
+    return steps
+
+
+def _forget_unread(lake: Lake, config: Config, key: bytes | None, dry_run: bool) -> dict[str, float]:
     settings = settings_key(config.prepare, key)
     gone = forget_unread(lake, "events", config.sources.events, settings, dry_run)
     return {"files_forgotten": gone.files, "rows_forgotten": gone.rows}
+
+
+def _rename_users(lake: Lake, config: Config, key: bytes, dry_run: bool) -> dict[str, float]:
+    renamed = rename_users(lake, config.prepare, key, dry_run)
+    return {"tables_with_raw_ids": renamed.tables, "rows_with_raw_ids": renamed.rows}
 
 
 def _sweep_vectors(

@@ -20,8 +20,8 @@ from recsys_batch.upkeep.maintain import maintain
 from tests.e2e.conftest import DS, small_config
 
 KEY = "TEST_PSEUDONYM_KEY"
-# As the demo shop writes its users; no pseudonym, a hexadecimal number, has a `u`.
-RAW_ID = re.compile(rb"u[0-9]{7}")
+# As the demo shop and, in capitals, the lake write its users; no pseudonym, a hexadecimal number, has a `u`.
+RAW_ID = re.compile(rb"u[0-9]{7}", re.IGNORECASE)
 # As many shops make them.
 MADE_OF_USERS = (
     "sources.events.0.select.session_id=CONCAT(user_id, '/', session_id)",
@@ -30,12 +30,15 @@ MADE_OF_USERS = (
 
 
 def files_with_raw_ids(folder: Path) -> list[str]:
-    """Files below the folder that show a raw id, in their bytes or in the values of their rows."""
+    """Files below the folder that show a raw id, in their bytes or, of Parquet files, in their rows and bounds."""
     found = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        held = path.read_bytes()
         if path.suffix == ".parquet":
-            held += repr(pq.ParquetFile(path).read().to_pylist()).encode()
+            # In compressed bytes a length may look like the letter before some digits of a pseudonym.
+            file = pq.ParquetFile(path)
+            held = repr((file.read().to_pylist(), file.metadata.to_dict())).encode()
+        else:
+            held = path.read_bytes()
         if RAW_ID.search(held):
             found.append(str(path.relative_to(folder)))
     return found
@@ -70,11 +73,18 @@ def test_no_table_of_the_lake_holds_a_raw_user_id(
     assert lake.read("interactions").where(F.col("user_id") == known_user(real, config.prepare)).count() > 0
 
 
+def forget_at_once(spark, root: Path) -> None:
+    """Have the files of older versions go with the next vacuum, in all tables that there are."""
+    for log in sorted(root.rglob("_delta_log")):
+        never = "'delta.deletedFileRetentionDuration' = 'interval 0 hours'"
+        spark.sql(f"ALTER TABLE delta.`{log.parent}` SET TBLPROPERTIES ({never})")
+
+
 @pytest.mark.long
 def test_ten_nights_on_a_log_exported_anew_with_pseudonyms_from_the_fifth_on(
     spark, demo_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log does not grow, and nothing that is written from the fifth night on shows a raw id."""
+    """The log does not grow, and from the fifth night on no byte of the lake shows a raw id."""
     monkeypatch.setenv(KEY, "a secret of some length")
     root, shop = tmp_path / "lake", tmp_path / "shop"
     lake = Lake.at(spark, str(root))
@@ -93,9 +103,8 @@ def test_ten_nights_on_a_log_exported_anew_with_pseudonyms_from_the_fifth_on(
         shutil.copytree(demo_shop, shop, copy_function=shutil.copy)  # of a new time
         on = (f"prepare.pseudonymize_with={KEY}",) if number >= 5 else ()
         config, counts = night(ds, root, *on)
-        if number == 1:  # so that the files of older versions go at once
-            never = "'delta.deletedFileRetentionDuration' = 'interval 0 hours'"
-            spark.sql(f"ALTER TABLE delta.`{log}` SET TBLPROPERTIES ({never})")
+        if number == 1:
+            forget_at_once(spark, root)
         if number == 5:  # a copy is told from its event under a key as it is without
             assert counts == night(ds, tmp_path / "without a key")[1]
             assert counts["prepare.events_quarantined_duplicate"] > 0
@@ -103,13 +112,11 @@ def test_ten_nights_on_a_log_exported_anew_with_pseudonyms_from_the_fifth_on(
         live = [path for path in log.rglob("*.parquet") if "_delta_log" not in path.parts]
         sizes.append(sum(path.stat().st_size for path in live))
         print(f"night {number} {ds}: input_log/events {sizes[-1]:,} bytes in {len(live)} files")
-        raw = [path for path in files_with_raw_ids(log) if not path.startswith("_delta_log")]
-        assert bool(raw) == (number < 5)
+        raw = files_with_raw_ids(root)
+        assert bool(raw) == (number < 5), raw
     # Pseudonyms take more room than the ids; from one night to the next nothing is added.
     assert max(sizes[:4]) <= 1.02 * min(sizes[:4])
     assert max(sizes[4:]) <= 1.02 * min(sizes[4:])
-    since = DS - timedelta(days=5)
-    for name in ("interactions", "user_histories", "accounts", "reviews", "events_quarantine", "reviews_quarantine"):
-        for made in [path for path in (root / name).iterdir() if path.name.startswith("ds=")]:
-            if date.fromisoformat(made.name[3:]) >= since:
-                assert files_with_raw_ids(made) == [], made
+    # Nights before pseudonyms are there still.
+    for name in ("interactions", "user_histories", "accounts", "reviews", "events_quarantine"):
+        assert lake.read(name).select("ds").distinct().count() == 10, name

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import EVENT_TYPES, Inputs
 from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.spark.inputs.normalize import (
+    MADE_OF_USERS,
     canonical_id,
     canonical_user,
     hashed_id,
@@ -30,8 +31,6 @@ FAULT = "fault"
 NORMALIZATION_VERSION = 5
 
 _COLUMNS = tuple(Inputs.TYPES["events"])
-# Ids that many shops make of the user's; what comes after only compares them.
-_MADE_OF_USERS = ("event_id", "session_id")
 # Faults that leave nobody to say on which day the event was.
 _TIMELESS = ("missing_event_time", "clock_error", "future_event")
 _SANE_DAYS = 366
@@ -58,8 +57,8 @@ def normalize_events(prepare: Prepare, key: bytes | None) -> Callable[[DataFrame
             }
         )
         if key:
-            hidden = {column: hashed_id(column, key) for column in _MADE_OF_USERS}
-            made = made.withColumns(hidden | {NOTES: without_values(("user_id", *_MADE_OF_USERS))})
+            hidden = {column: hashed_id(column, key) for column in MADE_OF_USERS}
+            made = made.withColumns(hidden | {NOTES: without_values(("user_id", *MADE_OF_USERS))})
         made = made.withColumns({EVENT_KEY: _event_key(), FAULT: _fault(prepare)})
         return made.drop(KEPT, "_is_test", "_is_nobody")
 

@@ -11,6 +11,9 @@ from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.rules.pseudonyms import pseudonymize
 from recsys_batch.rules.texts.clean import IdCase, canonicalize_ids, clean_text, normalize_query
 
+# Ids that many shops make of the user's; what comes after only compares them.
+MADE_OF_USERS = ("event_id", "session_id")
+
 
 def canonical_id(column: str, case: IdCase) -> Column:
     """Return the canonical form of an id column (`rules.texts.clean.canonicalize_ids`)."""
