@@ -95,6 +95,17 @@ def test_times_may_be_numbers(spark, shop, form, number):
     assert values(frame, "m") == [(1768638600500000,)]
 
 
+@pytest.mark.parametrize("unit", ["seconds", "milliseconds", "microseconds", "nanoseconds"])
+def test_numbers_too_large_for_any_time_are_far_out_and_no_number_is_no_time(spark, shop, unit):
+    written = (2**62, -(2**62), 2**63 - 1, "NaN")
+    text = "id;title;price;stock;changed\n" + "".join(f"{n};x;;;{number}\n" for n, number in enumerate(written))
+    source = shop(text, read_as={"updated_at": f"epoch_{unit}"})
+    years = values(read_table(spark, "items", [source], DS).selectExpr("item_id", "year(updated_at) y"), "y")
+    assert years[-1] == (None,)
+    # Nanoseconds of 64 bits are times that a calendar has.
+    assert years[:-1] == ([(2116,), (1823,), (2262,)] if unit == "nanoseconds" else [(9999,), (1,), (9999,)])
+
+
 def test_words_for_nothing_are_nothing_given(spark, shop):
     text = "id;title;price;stock;changed\n" + "".join(
         f"{n};x;{word};{word};{word}\n" for n, word in enumerate((" ", "NaN", "null", "N/A", "-", "None"))

@@ -43,8 +43,12 @@ UNAVAILABLE_WORDS = (
 
 
 _EPOCH = {
-    "epoch_seconds": "TIMESTAMP_MICROS(CAST(ROUND(TRY_CAST(({0}) AS DOUBLE) * 1000000) AS BIGINT))",
-    "epoch_milliseconds": "TIMESTAMP_MILLIS(TRY_CAST(({0}) AS BIGINT))",
+    # What is no number would be 1970.
+    "epoch_seconds": (
+        "TIMESTAMP_MICROS(CAST(ROUND(NULLIF(TRY_CAST(({0}) AS DOUBLE), DOUBLE('NaN')) * 1000000) AS BIGINT))"
+    ),
+    # As a floating-point number, which saturates: of milliseconds too many for any time Spark ends the query.
+    "epoch_milliseconds": "TIMESTAMP_MICROS(CAST(TRY_CAST(({0}) AS BIGINT) * 1000D AS BIGINT))",
     "epoch_microseconds": "TIMESTAMP_MICROS(TRY_CAST(({0}) AS BIGINT))",
     "epoch_nanoseconds": "TIMESTAMP_MICROS(TRY_CAST(({0}) AS BIGINT) DIV 1000)",
 }
