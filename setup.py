@@ -24,6 +24,7 @@ setup(
         "delta-spark==4.4.0",
         "huggingface-hub>=1.0",
         "jinja2>=3.1",
+        "lightgbm>=4.6",
         "numpy>=2.0",
         "pandas>=2.2,<3",
         "pyarrow>=18",

@@ -4,17 +4,18 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import date
 
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from recsys_batch.contracts.config.experiment import BLEND_KEYS
-from recsys_batch.contracts.config.load import hash_config
+from recsys_batch.contracts.config.load import hash_config, hash_settings
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError, StagedRowsMissingError
+from recsys_batch.contracts.identity import identify
 from recsys_batch.contracts.run_facts import STAGE_NAMES, NightOptions
 from recsys_batch.night.check_config import INPUTS, resolve_inputs
 from recsys_batch.night.context import Run
@@ -36,7 +37,8 @@ from recsys_batch.spark.lake.runs import record_stage, record_status, start_run
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import give_up_claim, latest_release, roll_forward
 from recsys_batch.spark.session import is_local, is_small, local_time, night_settings, warm_workers, with_settings
-from recsys_batch.training.registry.find import find_encoder
+from recsys_batch.training.registry.find import find_encoder, find_ranker
+from recsys_batch.training.registry.versions import name_of_folder
 
 log = logging.getLogger("recsys_batch.night")
 
@@ -51,7 +53,7 @@ STAGES = (
         ),
     ),
     Stage("encode", encode, reads=("encoder", "lists.queries")),
-    Stage(RETRIEVE, retrieve, reads=("retrieve", "lists", "rerank.allow_repeats"), but=BLEND_KEYS),
+    Stage(RETRIEVE, retrieve, reads=("retrieve", "ranker", "lists", "rerank.allow_repeats"), but=BLEND_KEYS),
     Stage(RANK, rank, reads=("retrieve", "rerank", "experiment")),
     Stage("publish", publish, reads=("gates", "measure", "lake.catalog_schema")),
 )
@@ -66,6 +68,7 @@ def run_night(spark: SparkSession, config: Config, ds: date, options: NightOptio
 def _run_night(spark: SparkSession, config: Config, ds: date, options: NightOptions, summary: RunSummary) -> None:
     lake = Lake.at(spark, config.lake.root)
     encoder, fingerprint = find_encoder(config)
+    ranker = find_ranker(config)
     inputs, input_bytes, events = _find_inputs(spark, config, ds)
     if options.dry_run:
         _show_inputs(spark, config, ds)
@@ -82,6 +85,8 @@ def _run_night(spark: SparkSession, config: Config, ds: date, options: NightOpti
             register(lake, config, summary.tables)
             return
         versions = {"prepare": {**inputs, **_user_key_version(config)}, "encode": {"encoder": fingerprint}}
+        if ranker is not None:
+            versions[RANK] = {"ranker": name_of_folder(ranker)}
         plan = _plan(lake, ds, identities_of(STAGES, config, ds, versions), options)
         if is_local(spark):
             warm_workers(spark)
@@ -91,12 +96,46 @@ def _run_night(spark: SparkSession, config: Config, ds: date, options: NightOpti
         summary.run_id = plan.run_id
         replaces = previous.release_id if previous is not None else None
         run = Run(
-            *(spark, config, ds, lake, plan.run_id, encoder, fingerprint, summary, inputs, replaces),
+            *(spark, config, ds, lake, plan.run_id, encoder, fingerprint, summary, ranker, inputs, replaces),
             facts=plan.start_from(),
             is_small=is_small(input_bytes),
         )
         with _leaving_status(run):
             _run_stages(run, plan)
+
+
+@contextmanager
+def open_prepared(
+    spark: SparkSession, config: Config, ds: date, summary: RunSummary, reads: Sequence[str] = ()
+) -> Iterator[Run]:
+    """Give a run of `ds` that stands after `encode`: what earlier runs left is used, what is missing is made.
+
+    It is for work beside the night, which `reads` these blocks and keys of the config: the same ones find the same
+    folder again. While it lasts, Spark has the settings of a night and the shop's local time.
+    """
+    lake = Lake.at(spark, config.lake.root)
+    encoder, fingerprint = find_encoder(config)
+    with ExitStack() as settings:
+        settings.enter_context(with_settings(spark, local_time(config.prepare.timezone)))
+        inputs, input_bytes, events = _find_inputs(spark, config, ds)
+        settings.enter_context(with_settings(spark, night_settings(input_bytes)))
+        versions = {"prepare": {**inputs, **_user_key_version(config)}, "encode": {"encoder": fingerprint}}
+        stages = STAGES[: [stage.name for stage in STAGES].index(RETRIEVE) + 1]
+        identities = identities_of(stages, config, ds, versions)
+        plan = plan_rest(lake, ds, stages, identities)
+        plan = replace(plan, todo=plan.todo[:-1])
+        if plan.todo and plan.todo[0] is STAGES[0]:
+            with naming_causes():
+                refuse_empty_day(events, config, ds)
+        summary.run_id = plan.run_id
+        run = Run(
+            *(spark, config, ds, lake, plan.run_id, encoder, fingerprint, summary, None, inputs),
+            facts=plan.start_from(),
+            is_small=is_small(input_bytes),
+        )
+        _run_stages(run, plan)
+        identity = identify(ds, "beside", hash_settings(config, reads), {}, identities["encode"])
+        yield replace(run, run_id=f"{ds:%Y%m%d}-{identity[:8]}-{identity[8:14]}", kept={}, is_small=False)
 
 
 def _finish_publication(lake: Lake, ds: date, options: NightOptions) -> None:

@@ -118,8 +118,26 @@ class Lists:
 CONTENT: Final = "content"
 COVISITATION: Final = "covisitation"
 POPULARITY: Final = "popularity"
+REPURCHASE: Final = "repurchase"
+ITEM_KNN: Final = "item_knn"
+BASKET: Final = "basket"
+NEXT_BASKET: Final = "next_basket"
+EASE: Final = "ease"
+USER_KNN: Final = "user_knn"
+TRENDING: Final = "trending"
+# Those that the blend joins; the others propose, and give evidence, where a ranker scores.
+BLENDED_SOURCES: Final = (CONTENT, COVISITATION, POPULARITY)
 # The order is the bit order of `proposed` in the candidates table: append, never reorder.
-CANDIDATE_SOURCES: Final = (CONTENT, COVISITATION, POPULARITY)
+CANDIDATE_SOURCES: Final = (
+    *BLENDED_SOURCES,
+    REPURCHASE,
+    ITEM_KNN,
+    BASKET,
+    NEXT_BASKET,
+    EASE,
+    USER_KNN,
+    TRENDING,
+)
 
 # The order is the code of an event type in a history's `event_type_codes`.
 EVENT_TYPE_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(EVENT_TYPES)}

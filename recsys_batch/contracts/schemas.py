@@ -16,13 +16,26 @@ _PROFILE_FIELDS = [
     ("history_weights", pa.list_(pa.float32())),
     ("history_codes", pa.list_(pa.int8())),  # columns.EVENT_TYPE_CODES
 ]
-PROFILES = pa.schema([*_PROFILE_FIELDS, ("seen", pa.list_(pa.int32())), ("vector", pa.list_(pa.float32()))])
+# What a ranker knows of the profile besides, null where there is none: one entry an item and day, newest first.
+_ACT_FIELDS = [
+    ("acts", pa.list_(pa.int32())),  # items, as in the history
+    ("act_ages", pa.list_(pa.float32())),  # days
+    ("act_weights", pa.list_(pa.float32())),  # of the strongest event type
+    ("act_bought", pa.list_(pa.bool_())),
+]
+PROFILES = pa.schema(
+    [*_PROFILE_FIELDS, *_ACT_FIELDS, ("seen", pa.list_(pa.int32())), ("vector", pa.list_(pa.float32()))]
+)
 CANDIDATES = pa.schema(
     [
         *_PROFILE_FIELDS,
+        *_ACT_FIELDS,
         ("vector", pa.list_(pa.float32())),
         ("items", pa.list_(pa.int32())),
-        ("proposed", pa.list_(pa.int8())),  # bit s is set where source s of columns.CANDIDATE_SOURCES proposed the item
+        (
+            "proposed",
+            pa.list_(pa.int16()),
+        ),  # bit s is set where source s of columns.CANDIDATE_SOURCES proposed the item
         ("content", pa.list_(pa.float32())),
         ("covisitation", pa.list_(pa.float32())),
         ("popularity", pa.list_(pa.float32())),
@@ -32,7 +45,7 @@ SCORED = pa.schema(
     [
         *_PROFILE_FIELDS,
         ("items", pa.list_(pa.int32())),  # best first
-        ("proposed", pa.list_(pa.int8())),
+        ("proposed", pa.list_(pa.int16())),
         ("scores", pa.list_(pa.float32())),
         ("main_source", pa.list_(pa.int8())),  # index in columns.CANDIDATE_SOURCES of the source of most of the score
     ]
@@ -46,6 +59,15 @@ RANKED = pa.schema(
         ("score", pa.float32()),
         ("sources", pa.list_(pa.string())),
         ("reason", REASON),
+    ]
+)
+# One row a profile of an earlier date: its candidates' features end to end, and which of them were acted on after it.
+EXAMPLES = pa.schema(
+    [
+        ("key", pa.string()),
+        ("features", pa.list_(pa.float32())),
+        ("labels", pa.list_(pa.float32())),
+        ("num_targets", pa.int32()),  # with those that no source proposed
     ]
 )
 PAIRS = pa.schema([("item", pa.int32()), ("neighbor", pa.int32()), ("weight", pa.float64())])
@@ -86,7 +108,7 @@ LIST_COMMENTS = {
     "score": "score of the run that made the list; does not rise with rank, comparable within a list only",
     "sources": "candidate sources that proposed the item",
     "reason": "why the item is shown: kind, the item or query that it rests on, and a text for people",
-    "model_version": "encoder that the list was made with",
+    "model_version": "ranker, where one scored the list, and the encoder that it was made with",
     "run_id": "run that made the list; releases says which one stands",
     "arm": "arm of the experiment that the user is in; null where none runs",
 }

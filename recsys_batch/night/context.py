@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
+from pathlib import Path
 
 from pyspark import StorageLevel
 from pyspark.resource import ResourceProfile
@@ -38,6 +39,8 @@ class Run:
     encoder: EncoderSettings
     encoder_fingerprint: str
     summary: RunSummary
+    ranker: Path | None = None
+    """Folder of the ranker's version; None: candidates are blended."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Input table -> version."""
     replaces: str | None = None

@@ -13,13 +13,14 @@ from recsys_batch.contracts.identity import code_version
 from recsys_batch.night.context import Run, log
 from recsys_batch.night.inputs import never_ending_the_night
 from recsys_batch.night.measure import GATE, measure_lists_out
-from recsys_batch.night.rank import model_version
+from recsys_batch.night.rank import encoder_name
 from recsys_batch.night.retrieve import profiles_of
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.arms import by_arm
 from recsys_batch.spark.publish.gates import Expectation, check_lists, with_room
 from recsys_batch.spark.publish.release import Release, read_staged, record_checks
 from recsys_batch.spark.publish.release import publish as publish_release
+from recsys_batch.training.registry.versions import name_of_folder
 
 
 def publish(run: Run) -> None:
@@ -79,7 +80,7 @@ def _release(run: Run) -> None:
             input_versions=run.inputs,
             config_hash=hash_config(run.config),
             code_version=code_version(),
-            model_versions={"encoder": model_version(run)},
+            model_versions=_model_versions(run),
             replaces=run.replaces,
             prepared_run=run.maker_of("prepare"),
             lists=tables,
@@ -88,6 +89,11 @@ def _release(run: Run) -> None:
     register(run.lake, run.config, tables)
     run.summary.release_id = row.release_id
     run.summary.tables = dict(row.tables)
+
+
+def _model_versions(run: Run) -> dict[str, str]:
+    ranker = {"ranker": name_of_folder(run.ranker)} if run.ranker is not None else {}
+    return {"encoder": encoder_name(run), **ranker}
 
 
 def register(lake: Lake, config: Config, tables: Iterable[str]) -> None:

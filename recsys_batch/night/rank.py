@@ -9,8 +9,9 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config.night import Rerank, Retrieve
 from recsys_batch.contracts.identity import encoder_version
+from recsys_batch.contracts.worker_task import WorkerTask
 from recsys_batch.night.context import Run
-from recsys_batch.night.retrieve import LIST_KINDS, candidates_of, index_folder
+from recsys_batch.night.retrieve import LIST_KINDS, candidates_of, index_folder, model_file
 from recsys_batch.report.progress import read_progress, watch
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.publish.arms import arm_of, count_lists
@@ -19,6 +20,7 @@ from recsys_batch.spark.session import in_memory
 from recsys_batch.training.registry.versions import name_of_folder
 from recsys_batch.workers.chain import Chain
 from recsys_batch.workers.rank import RankCandidates
+from recsys_batch.workers.rank_learned import RankLearned
 from recsys_batch.workers.rerank import RerankCandidates
 
 
@@ -31,7 +33,7 @@ def rank(run: Run) -> None:
             rows = _ranked(run, table, folder)
             if run.is_small:
                 rows = in_memory(rows)
-            stage_rows(run.lake, table, rows, run.ds, run.run_id, model_version(run))
+            stage_rows(run.lake, table, rows, run.ds, run.run_id, model_version(run, table))
         over_cap = sum(float(state.get("over_cap", 0)) for state in read_progress(folder))
         run.summary.count("rerank", **{f"{table}_rows_over_category_cap": over_cap})
         staged[table] = rows if run.is_small else read_staged(run.lake, table, run.run_id)
@@ -46,7 +48,13 @@ def _ranked(run: Run, table: str, progress: str) -> DataFrame:
     experiment = run.config.experiment if table == Tables.USER_RECOMMENDATIONS else None
 
     def choose(candidates: DataFrame, retrieve: Retrieve, rerank: Rerank) -> DataFrame:
-        score = RankCandidates(retrieve, run.folder("progress", f"rank-{table}"))
+        ranking = run.folder("progress", f"rank-{table}")
+        model = model_file(run, table)
+        score: WorkerTask = (
+            RankLearned(index_folder(run), model, retrieve.profile_block, ranking)
+            if model is not None
+            else RankCandidates(retrieve, ranking)
+        )
         sharpness = retrieve.content.sharpness
         return map_batches(
             candidates,
@@ -84,11 +92,17 @@ def blend_settings(run: Run, table: str) -> Retrieve:
     return settings.model_copy(update={"content": content})
 
 
-def model_version(run: Run) -> str:
-    """Return what published rows carry as `model_version`: the encoder that the scores rest on.
+def model_version(run: Run, table: str) -> str:
+    """Return what published rows carry as `model_version`: the ranker, where one scored them, and the encoder.
 
-    Part of the encoder's fingerprint, by which maintenance knows which vectors a night used; after `NAME@VERSION` where
-    the model is registered.
+    Of the encoder it is a part of the fingerprint, by which maintenance knows which vectors a night used; after
+    `NAME@VERSION` where the model is registered.
     """
+    encoder = encoder_name(run)
+    return f"{name_of_folder(run.ranker)}, {encoder}" if run.ranker is not None and model_file(run, table) else encoder
+
+
+def encoder_name(run: Run) -> str:
+    """Return the encoder that the night's vectors are of."""
     name, version = name_of_folder(Path(run.encoder.model)), encoder_version(run.encoder_fingerprint)
     return f"{name} ({version})" if name else version

@@ -1,17 +1,16 @@
 """Stage `retrieve`: the item index is written once, then every profile gets its candidates."""
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.config.ranker import Ranker
 from recsys_batch.night.context import Run
-from recsys_batch.night.encode import item_vectors, query_vectors
+from recsys_batch.night.encode import query_vectors
+from recsys_batch.night.index import write_index
 from recsys_batch.report.progress import watch
 from recsys_batch.rules.reasons import ListKind
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.retrieval import profiles as histories
-from recsys_batch.spark.retrieval.covisitation import covisitation_neighbors, daily_interactions, popularity
-from recsys_batch.workers.covisitation import CountPairs
 from recsys_batch.workers.retrieve import RetrieveCandidates
 
 RETRIEVE = "retrieve"
@@ -25,14 +24,14 @@ LIST_KINDS: dict[str, ListKind] = {
 
 def retrieve(run: Run) -> None:
     """Write the item index and the candidates of every list table of the night."""
-    _write_index(run)
+    ranker = run.config.ranker
+    acts = write_index(run, run.read_prepared(Tables.INTERACTIONS), "index", ranker=ranker)
     for table in _list_tables(run):
-        profiles = run.leave(_profiles_of(run, table), "profiles", table)
+        profiles = run.leave(_profiles_of(run, table, acts), "profiles", table)
         number = profiles.count()
         folder = run.folder("progress", f"retrieve-{table}")
-        task = RetrieveCandidates(
-            index_folder(run), run.config.retrieve, run.config.encoder.device, _threads(run), folder
-        )
+        is_ranked = ranker is not None and model_file(run, table) is not None
+        task = retrieve_task(run, index_folder(run), folder, ranker if is_ranked else None)
         partitions = min(run.parallelism * 4, max(number // run.config.retrieve.profile_block, run.parallelism))
         with watch(folder, f"retrieve {table}", number):
             run.leave(map_batches(profiles.repartition(partitions), task), "candidates", table)
@@ -63,11 +62,26 @@ def _list_tables(run: Run) -> list[str]:
     return [table for table, asked in wanted.items() if asked]
 
 
-def _profiles_of(run: Run, table: str) -> DataFrame:
+def retrieve_task(run: Run, index: str, progress: str, ranker: Ranker | None) -> RetrieveCandidates:
+    """Return the task that makes candidates by an index: those of the blend, and those of a ranker's sources."""
+    settings = run.config
+    return RetrieveCandidates(
+        *(index, settings.retrieve, settings.encoder.device, _threads(run), progress),
+        ranked_candidates=ranker.candidates if ranker is not None else 0,
+    )
+
+
+def model_file(run: Run, table: str) -> str | None:
+    """Return the file of the ranker's model for lists of this table; None where they are blended."""
+    file = run.ranker / f"{LIST_KINDS[table]}.txt" if run.ranker is not None else None
+    return str(file) if file is not None and file.is_file() else None
+
+
+def _profiles_of(run: Run, table: str, acts: DataFrame | None) -> DataFrame:
     repeats = run.config.rerank.allow_repeats
     match LIST_KINDS[table]:
         case "user":
-            return histories.user_profiles(run.read_prepared(Tables.USER_HISTORIES), repeats)
+            return histories.user_profiles(run.read_prepared(Tables.USER_HISTORIES), repeats, acts)
         case "item":
             return histories.item_profiles(run.items())
         case "query":
@@ -82,25 +96,6 @@ def _profiles_of(run: Run, table: str) -> DataFrame:
 def index_folder(run: Run) -> str:
     """Return where the item index lies that the run works on."""
     return run.folder_of(RETRIEVE, "index")
-
-
-def _write_index(run: Run) -> None:
-    daily = daily_interactions(run.read_prepared(Tables.INTERACTIONS)).persist()
-    settings = run.config.retrieve
-    popular = popularity(daily, settings.popularity.half_life_days)
-    columns = ("item_index", "item_id", "title", "category_key", "eligible", "vector")
-    items = (
-        item_vectors(run)
-        .join(popular, "item_index", "left")
-        .select(*columns, F.coalesce("popularity", F.lit(0.0)).alias("popularity"))
-    )
-    run.leave(items.repartitionByRange(max(run.parallelism, 1), "item_id"), "index", "items")
-    pairs = covisitation_neighbors(
-        daily, lambda frame: map_batches(frame, CountPairs(settings.covisitation)), settings.covisitation
-    )
-    num_pairs = run.leave(pairs, "index", "covisitation").count()
-    daily.unpersist()
-    run.summary.count("retrieve", covisitation_pairs=num_pairs)
 
 
 def _threads(run: Run) -> int:

@@ -20,6 +20,8 @@ class CountPairs:
     """(items, steps, weights) a user -> partial sums (item, neighbor, weight)."""
 
     config: Covisitation
+    min_distance: int = 0
+    """Pairs closer than so many steps are not counted; 0: items of one basket are pairs."""
     output_schema: pa.Schema = field(default=PAIRS, repr=False)
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -47,7 +49,7 @@ class CountPairs:
         """
         first, second = np.triu_indices(items_L.size, 1)
         distance = steps_L[second] - steps_L[first]
-        near = distance <= self.config.max_distance
+        near = (distance >= self.min_distance) & (distance <= self.config.max_distance)
         first, second, distance = first[near], second[near], distance[near]
         forward = self.config.distance_decay ** np.maximum(distance - 1, 0) * np.sqrt(
             weights_L[first] * weights_L[second]

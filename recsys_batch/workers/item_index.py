@@ -96,12 +96,13 @@ def read_item_index(folder: str) -> ItemIndex:
         eligible_I=np.array(items["eligible"], dtype=bool),
         popularity_I=items["popularity"].to_numpy().astype(np.float32),
         vectors_ID=vectors_ID,
-        neighbors_II=_read_neighbors(folder, finder),
+        neighbors_II=read_pairs(f"{folder}/covisitation", finder),
     )
 
 
-def _read_neighbors(folder: str, finder: RowFinder) -> sp.csr_matrix:
-    pairs = _read(f"{folder}/covisitation")
+def read_pairs(folder: str, finder: RowFinder) -> sp.csr_matrix:
+    """Return the weights in a folder of (item, neighbor, weight): row of the item -> row of the neighbor."""
+    pairs = _read(folder)
     rows, columns = (finder.find(pairs[side].to_numpy()) for side in ("item", "neighbor"))
     # Interactions may name items that have left the catalog.
     known = (rows >= 0) & (columns >= 0)

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from recsys_batch.contracts.columns import CANDIDATE_SOURCES, POPULARITY
+from recsys_batch.contracts.columns import BLENDED_SOURCES, POPULARITY
 from recsys_batch.contracts.config.night import Retrieve
 from recsys_batch.contracts.schemas import CANDIDATES, SCORED
 from recsys_batch.rules.blend import blend, rank_order
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.ragged import Ragged, to_list_array
 
-_POPULARITY_BIT = CANDIDATE_SOURCES.index(POPULARITY)
+_POPULARITY_BIT = BLENDED_SOURCES.index(POPULARITY)
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class RankCandidates:
         progress.write()
 
     def _rank(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        settings = tuple(getattr(self.retrieve, source) for source in CANDIDATE_SOURCES)
+        settings = tuple(getattr(self.retrieve, source) for source in BLENDED_SOURCES)
         calibrations, weights = tuple(s.calibration for s in settings), tuple(s.weight for s in settings)
-        scores = [Ragged.from_arrow(batch.column(source), np.float64) for source in CANDIDATE_SOURCES]
+        scores = [Ragged.from_arrow(batch.column(source), np.float64) for source in BLENDED_SOURCES]
         items = Ragged.from_arrow(batch.column("items"), np.int64)
         proposed = Ragged.from_arrow(batch.column("proposed"), np.int64)
         ranked: dict[str, list[np.ndarray]] = {name: [] for name in ("items", "proposed", "scores", "main_source")}

@@ -2,23 +2,29 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
 
-from recsys_batch.contracts.columns import CANDIDATE_SOURCES, CONTENT, COVISITATION, EVENT_TYPES, POPULARITY
+from recsys_batch.contracts.columns import (
+    CANDIDATE_SOURCES,
+    CONTENT,
+    COVISITATION,
+    EASE,
+    EVENT_TYPES,
+    ITEM_KNN,
+    POPULARITY,
+    REPURCHASE,
+)
 from recsys_batch.contracts.config.night import Rerank
 from recsys_batch.contracts.schemas import RANKED
-from recsys_batch.rules.reasons import ListKind, explain
+from recsys_batch.rules.reasons import TOGETHER, ListKind, explain
 from recsys_batch.rules.rerank import select_top
+from recsys_batch.workers.evidence import read_evidence
 from recsys_batch.workers.item_index import ItemIndex, read_item_index
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.ragged import Ragged
-
-_SOURCES_OF_BITS = [
-    [source for bit, source in enumerate(CANDIDATE_SOURCES) if bits >> bit & 1]
-    for bits in range(1 << len(CANDIDATE_SOURCES))
-]
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class RerankCandidates:
                     "rank": rank,
                     "item": index.item_ids[profile.items_C[position]].as_py(),
                     "score": float(profile.scores_C[position]),
-                    "sources": _SOURCES_OF_BITS[profile.proposed_C[position]],
+                    "sources": _sources_of(int(profile.proposed_C[position])),
                     "reason": {"kind": kind, "anchor": anchor.item_id, "text": text},
                 }
             )
@@ -96,18 +102,46 @@ class RerankCandidates:
             return [_Anchor(s) if s == POPULARITY else _Anchor(s, profile.key, profile.key) for s in sources]
         if not profile.history_H.size:
             return [_Anchor(source) for source in sources]
-        items_N, history_H = profile.items_C[positions_N], profile.history_H
-        cosines_NH = index.vectors_ID[items_N] @ index.vectors_ID[history_H].T
+        items_N = profile.items_C[positions_N]
+        # An item never explains itself.
+        is_other_NH = items_N[:, None] != profile.history_H
         pulls_NH = {
-            CONTENT: np.maximum(cosines_NH, 0.0) ** self.sharpness * profile.weights_H,
-            COVISITATION: index.neighbors_II[history_H][:, items_N].toarray().T * profile.weights_H,
+            source: np.where(is_other_NH, self._pulls(index, profile, items_N, source), 0.0)
+            for source in {CONTENT, *sources}
+            if source == CONTENT or source in TOGETHER
         }
-        return [
-            _Anchor(source)
-            if source == POPULARITY
-            else _anchor_at(index, profile, source, int(pulls_NH[source][n].argmax()))
-            for n, source in enumerate(sources)
-        ]
+        anchors = []
+        for n, source in enumerate(sources):
+            shown = source if source not in pulls_NH or pulls_NH[source][n].max() > 0 else CONTENT
+            if shown == CONTENT and pulls_NH[CONTENT][n].max() <= 0:
+                shown = POPULARITY if is_other_NH[n].all() else REPURCHASE
+            if shown == REPURCHASE:
+                own = np.flatnonzero(~is_other_NH[n])
+                event_type = EVENT_TYPES[profile.codes_H[own[0]]] if own.size else ""
+                anchors.append(_Anchor(shown, event_type=event_type))
+            elif shown in pulls_NH:
+                anchors.append(_anchor_at(index, profile, shown, int(pulls_NH[shown][n].argmax())))
+            else:
+                anchors.append(_Anchor(shown))
+        return anchors
+
+    def _pulls(self, index: ItemIndex, profile: _Profile, items_N: np.ndarray, source: str) -> np.ndarray:
+        """Return how much each history item speaks for each listed one by a source (N, H)."""
+        history_H = profile.history_H
+        if source == CONTENT:
+            cosines_NH = index.vectors_ID[items_N] @ index.vectors_ID[history_H].T
+            return np.asarray(np.maximum(cosines_NH, 0.0) ** self.sharpness * profile.weights_H)
+        if source == COVISITATION:
+            model = index.neighbors_II
+        else:
+            # EASE weighs pairs that nobody bought together too: what it rests on is who shares customers.
+            model = read_evidence(self.index_folder).models[ITEM_KNN if source == EASE else source]
+        return np.asarray(model[history_H][:, items_N].toarray().T * profile.weights_H)
+
+
+@cache
+def _sources_of(bits: int) -> list[str]:
+    return [source for bit, source in enumerate(CANDIDATE_SOURCES) if bits >> bit & 1]
 
 
 def _anchor_at(index: ItemIndex, profile: _Profile, source: str, place: int) -> _Anchor:

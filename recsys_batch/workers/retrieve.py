@@ -6,6 +6,7 @@ stable index; from here on, candidates and histories name them by their row in t
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,22 +14,23 @@ import pyarrow as pa
 import scipy.sparse as sp
 import torch
 
-from recsys_batch.contracts.columns import CANDIDATE_SOURCES, CONTENT, COVISITATION, POPULARITY
+from recsys_batch.contracts.columns import CONTENT, COVISITATION, POPULARITY
 from recsys_batch.contracts.config.night import Retrieve
 from recsys_batch.contracts.schemas import CANDIDATES
 from recsys_batch.contracts.worker_task import current_task
 from recsys_batch.nn.scoring.seen import SeenItems
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
-from recsys_batch.rules.blend import rank_order
 from recsys_batch.workers.encode import ending_on_device_failure
+from recsys_batch.workers.features import scores_of
 from recsys_batch.workers.item_index import ItemIndex, read_item_index
 from recsys_batch.workers.models import choose_device
+from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.progress import ProgressFile
-from recsys_batch.workers.ragged import Ragged, to_list_array, windows
+from recsys_batch.workers.proposals import Proposals, as_mask, best_open, first_open, propose, unite
+from recsys_batch.workers.ragged import Ragged, windows
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
-_BIT = {source: 1 << bit for bit, source in enumerate(CANDIDATE_SOURCES)}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class RetrieveCandidates:
     device: str
     num_threads: int
     progress_folder: str
+    ranked_candidates: int = 0
+    """What each source of a ranker proposes besides; 0: there is no ranker."""
     output_schema: pa.Schema = field(default=CANDIDATES, repr=False)
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -54,35 +58,43 @@ class RetrieveCandidates:
         progress.write()
 
     def _retrieve(self, index: ItemIndex, profiles: pa.RecordBatch) -> pa.RecordBatch:
-        history, raw_weights, codes = _to_rows(
+        history, raw_weights, codes = to_rows(
             index,
             Ragged.from_arrow(profiles.column("history"), np.int64),
             Ragged.from_arrow(profiles.column("history_weights"), np.float32),
             Ragged.from_arrow(profiles.column("history_codes"), np.int8),
         )
-        (seen,) = _to_rows(index, Ragged.from_arrow(profiles.column("seen"), np.int64))
+        (seen,) = to_rows(index, Ragged.from_arrow(profiles.column("seen"), np.int64))
         weights = self._decayed(history, raw_weights)
         own_vectors = Ragged.from_arrow(profiles.column("vector"), np.float32)
         vectors_PD = profile_vectors(index, history, weights, own_vectors)
-        content_P = self._content(index, vectors_PD, seen)
-        history_PI = _to_csr(history, weights, index.num_items)
-        covisits_PI = (history_PI @ index.neighbors_II).tocsr()
-        covisits_PI.sort_indices()
-        rows = [self._union(index, row, content_P[row], covisits_PI, seen[row]) for row in range(profiles.num_rows)]
-        items = [row[0] for row in rows]
-        scores = [
-            self._score_content(index, vectors_PD[row], history[row], weights[row], items[row])
-            for row in range(len(rows))
-        ]
-        columns = {
-            "items": to_list_array(items, pa.int32()),
-            "proposed": to_list_array([row[1] for row in rows], pa.int8()),
-            CONTENT: to_list_array(scores, pa.float32()),
-            COVISITATION: to_list_array([row[2] for row in rows], pa.float32()),
-            POPULARITY: to_list_array([index.popularity_I[i] for i in items], pa.float32()),
+        covisits_PI = sp.csr_array(_to_csr(history, weights, index.num_items) @ index.neighbors_II, dtype=np.float32)
+        seen_PI = as_mask(seen, index.num_items)
+        passed_on = {
             "history": _to_arrow(history, pa.int32()),
             "history_weights": _to_arrow(weights, pa.float32()),
             "history_codes": _to_arrow(codes, pa.int8()),
+            **_acts_of_rows(index, profiles),
+        }
+        proposals = {
+            CONTENT: self._content(index, vectors_PD, seen),
+            COVISITATION: best_open(covisits_PI, index, seen_PI, self.config.covisitation.candidates),
+            POPULARITY: first_open(index.popular, index, seen_PI, self.config.popularity.candidates),
+        }
+        if self.ranked_candidates:
+            known = pa.record_batch(passed_on | {"key": profiles.column("key")})
+            proposals |= propose(scores_of(self.index_folder, known), seen_PI, self.ranked_candidates)
+        candidates, proposed_N = unite(proposals, profiles.num_rows, index.num_items)
+        content_rows = [
+            self._score_content(index, vectors_PD[row], history[row], weights[row], items_C)
+            for row, items_C in enumerate(np.split(candidates.items_N, candidates.starts_P[1:-1]))
+        ]
+        columns = passed_on | {
+            "items": _lists(candidates, candidates.items_N, pa.int32()),
+            "proposed": _lists(candidates, proposed_N, pa.int16()),
+            CONTENT: _lists(candidates, np.concatenate(content_rows), pa.float32()),
+            COVISITATION: _lists(candidates, candidates.pick(covisits_PI), pa.float32()),
+            POPULARITY: _lists(candidates, index.popularity_I[candidates.items_N], pa.float32()),
         }
         return pa.record_batch(
             [columns[n] if n in columns else profiles.column(n) for n in CANDIDATES.names], schema=CANDIDATES
@@ -94,7 +106,7 @@ class RetrieveCandidates:
         decay = np.power(0.5, places / self.config.position_half_life)
         return Ragged((weights.values * decay).astype(np.float32), weights.starts)
 
-    def _content(self, index: ItemIndex, vectors_PD: FloatArray, seen: Ragged) -> list[IntArray]:
+    def _content(self, index: ItemIndex, vectors_PD: FloatArray, seen: Ragged) -> Proposals:
         """Return each profile's nearest eligible unseen items; none for a profile without a vector."""
         device = choose_device(self.device)
         found_PK = (
@@ -107,36 +119,9 @@ class RetrieveCandidates:
             .indices_QK.cpu()
             .numpy()
         )
-        blank_P: list[bool] = (vectors_PD == 0).all(axis=1).tolist()
-        return [row[row >= 0] if not blank else row[:0] for row, blank in zip(found_PK, blank_P, strict=True)]
-
-    def _union(
-        self,
-        index: ItemIndex,
-        row: int,
-        content: IntArray,
-        covisits_PI: sp.csr_matrix,
-        seen: IntArray,
-    ) -> tuple[IntArray, IntArray, FloatArray]:
-        """Return the profile's candidates in item order, who proposed each, and their co-visitation scores."""
-        neighbors = covisits_PI.indices[covisits_PI.indptr[row] : covisits_PI.indptr[row + 1]].astype(np.int64)
-        strengths = covisits_PI.data[covisits_PI.indptr[row] : covisits_PI.indptr[row + 1]].astype(np.float32)
-        allowed = index.eligible_I[neighbors] & ~np.isin(neighbors, seen)
-        open_neighbors, open_strengths = neighbors[allowed], strengths[allowed]
-        best = open_neighbors[rank_order(open_strengths, open_neighbors)[: self.config.covisitation.candidates]]
-        wanted = self.config.popularity.candidates
-        # Among the first `wanted` + |seen| popular items at most |seen| are masked, so this prefix is exact.
-        head = index.popular[: wanted + seen.size]
-        head = head[~np.isin(head, seen)][:wanted]
-        items = np.unique(np.concatenate([content, best, head]))
-        proposed = np.zeros(items.size, dtype=np.int64)
-        for source, chosen in ((CONTENT, content), (COVISITATION, best), (POPULARITY, head)):
-            proposed[np.searchsorted(items, chosen)] |= _BIT[source]
-        covisits = np.zeros(items.size, dtype=np.float32)
-        if neighbors.size:
-            at = np.minimum(np.searchsorted(neighbors, items), neighbors.size - 1)
-            covisits = np.where(neighbors[at] == items, strengths[at], np.float32(0))
-        return items, proposed, covisits
+        has_vector_P = (vectors_PD != 0).any(axis=1)
+        rows_N, places_N = np.nonzero((found_PK >= 0) & has_vector_P[:, None])
+        return rows_N, found_PK[rows_N, places_N]
 
     def _score_content(
         self, index: ItemIndex, vector_D: FloatArray, history: IntArray, weights: FloatArray, items: IntArray
@@ -177,12 +162,35 @@ def item_blocks(index: ItemIndex, block: int, device: str) -> Iterator[ItemBlock
         )
 
 
-def _to_rows(index: ItemIndex, items: Ragged, *aligned: Ragged) -> tuple[Ragged, ...]:
+def to_rows(index: ItemIndex, items: Ragged, *aligned: Ragged) -> tuple[Ragged, ...]:
     """Translate lists of stable indices into rows; items outside the catalog go, and what is aligned with them."""
     rows = index.finder.find(items.values)
     known = rows >= 0
     starts = np.concatenate([[0], np.cumsum(known)])[items.starts]
     return Ragged(rows[known], starts), *(Ragged(other.values[known], starts) for other in aligned)
+
+
+def _acts_of_rows(index: ItemIndex, profiles: pa.RecordBatch) -> dict[str, pa.Array]:
+    """Return the columns of the acts with items as rows; null where the profiles have none."""
+    if profiles.column("acts").null_count == profiles.num_rows:
+        return {name: profiles.column(name) for name in ("acts", "act_ages", "act_weights", "act_bought")}
+    acts, ages, weights, bought = to_rows(
+        index,
+        Ragged.from_arrow(profiles.column("acts"), np.int64),
+        Ragged.from_arrow(profiles.column("act_ages"), np.float32),
+        Ragged.from_arrow(profiles.column("act_weights"), np.float32),
+        Ragged.from_arrow(profiles.column("act_bought"), np.bool_),
+    )
+    return {
+        "acts": _to_arrow(acts, pa.int32()),
+        "act_ages": _to_arrow(ages, pa.float32()),
+        "act_weights": _to_arrow(weights, pa.float32()),
+        "act_bought": _to_arrow(bought, pa.bool_()),
+    }
+
+
+def _lists(candidates: Candidates, values_N: npt.NDArray[Any], kind: pa.DataType) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(candidates.starts_P.astype(np.int32)), pa.array(values_N).cast(kind))
 
 
 def _to_arrow(lists: Ragged, kind: pa.DataType) -> pa.ListArray:

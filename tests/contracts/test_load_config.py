@@ -335,7 +335,17 @@ def test_the_hash_changes_with_every_other_key(write: Write) -> None:
         for dotted, changed in changed_copies(config)
         if dotted != "tune"
         and not dotted.startswith(
-            ("lake.", "datasets.", "training.", "pretrain.", "tracking.", "label.", "compress.", "maintain.")
+            (
+                "lake.",
+                "datasets.",
+                "ranker_training.",
+                "training.",
+                "pretrain.",
+                "tracking.",
+                "label.",
+                "compress.",
+                "maintain.",
+            )
         )
     }
     # One of each block, so that a walk that finds nothing fails.

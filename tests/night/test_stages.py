@@ -23,7 +23,7 @@ NAMES = [stage.name for stage in STAGES]
 MODULES = {
     "prepare": ("prepare", "prepare_events", "prepare_items", "inputs"),
     "encode": ("encode", "context"),
-    "retrieve": ("retrieve",),
+    "retrieve": ("retrieve", "index"),
     "rank": ("rank",),
     "publish": ("publish", "measure"),
 }
@@ -74,6 +74,9 @@ def test_every_setting_that_changes_a_row_changes_a_stage_and_all_after_it(confi
         ("rerank.category_cap=2", "rank"),
         ("rerank.top_n=5", "rank"),
         ("experiment={name: x, arms: [{name: a, share: 0.5}, {name: b, share: 0.5}]}", "rank"),
+        ("ranker=registry:ranker", "retrieve"),
+        ("ranker.candidates=50", "retrieve"),
+        ("ranker_training.trees=7", None),
         ("gates.min_full_share=0.5", "publish"),
         ("training.loop.epochs=2", None),
     ],

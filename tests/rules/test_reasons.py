@@ -52,5 +52,5 @@ def test_every_combination_gives_a_readable_sentence(list_kind: ListKind) -> Non
     for source in CANDIDATE_SOURCES:
         for event_type in EVENT_TYPES:
             kind, text = explain(list_kind, source, "Mug", event_type)
-            assert kind in {"popular", "query", "together", "similar"}
-            assert ("Mug" in text) == (source != "popularity")
+            assert kind in {"popular", "query", "together", "similar", "again", "customers"}
+            assert ("Mug" in text) == (source not in {"popularity", "trending", "repurchase", "user_knn"})

@@ -22,8 +22,10 @@ INTERACTIONS = {
     "event_time": "timestamp",
     "type_weight": "double",
     "age_days": "double",
+    "event_type": "string",
+    "undone": "boolean",
 }
-DAILY = INTERACTIONS | {"day": "date"}
+DAILY = INTERACTIONS | {"day": "date", "bought": "boolean"}
 CONFIG = Covisitation(
     neighbors=1000,
     max_distance=2,

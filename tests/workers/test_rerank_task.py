@@ -117,8 +117,27 @@ def test_each_row_is_explained_by_its_own_source_and_place(build: Any, folder: s
 def test_the_kind_of_list_chooses_the_sentence(
     build: Any, folder: str, tmp_path: Path, kind: str, source: int, reason: dict[str, Any]
 ) -> None:
-    (row,) = rerank(build, folder, [scored([4], [source], [0])], tmp_path, kind=kind)
+    # Item 2 is like item 0, item 4 follows it.
+    (row,) = rerank(build, folder, [scored([2 if source == CONTENT else 4], [source], [0])], tmp_path, kind=kind)
     assert row["reason"] == reason
+
+
+def test_an_item_never_explains_itself(build: Any, folder: str, tmp_path: Path) -> None:
+    # Item 0 was bought before: item 2, which is like it, is the next best reason; without another item there is the
+    # purchase itself.
+    both = scored([0], [CONTENT], [0, 2], key="both")
+    alone = scored([0], [CONTENT], [0], key="alone", history_codes=[PURCHASE])
+    looked_at = scored([0], [CONTENT], [0], key="looked at", history_codes=[VIEW])
+    rows = rerank(build, folder, [both, alone, looked_at], tmp_path)
+    assert [row["reason"]["anchor"] for row in rows] == ["item-002", None, None]
+    assert [row["reason"]["kind"] for row in rows] == ["similar", "again", "again"]
+    assert [row["reason"]["text"] for row in rows[1:]] == ["you bought it before", "you looked at it before"]
+
+
+def test_nothing_is_like_what_it_has_nothing_in_common_with(build: Any, folder: str, tmp_path: Path) -> None:
+    # Item 4 stands at a right angle to item 2, and nobody acted on both.
+    (row,) = rerank(build, folder, [scored([4], [COVISITATION], [2])], tmp_path)
+    assert row["reason"] == {"kind": "popular", "anchor": None, "text": "popular with other customers"}
 
 
 def test_a_query_explains_its_own_items(build: Any, folder: str, tmp_path: Path) -> None:
@@ -135,7 +154,7 @@ def test_a_request_by_query_does_not_call_its_matches_popular(build: Any, folder
 
 def test_sources_are_the_set_bits(build: Any, folder: str, tmp_path: Path) -> None:
     rows = rerank(build, folder, [scored([0, 1, 2, 3, 4], [CONTENT] * 5, [0], proposed=[1, 2, 4, 6, 7])], tmp_path)
-    assert CANDIDATE_SOURCES == ("content", "covisitation", "popularity")
+    assert CANDIDATE_SOURCES[:3] == ("content", "covisitation", "popularity")
     assert [row["sources"] for row in rows] == [
         ["content"],
         ["covisitation"],
@@ -215,7 +234,8 @@ def test_from_profiles_to_lists_every_invariant_holds(
         for row in shown:
             assert row["sources"]
             assert row["reason"]["text"]
-            assert (row["reason"]["anchor"] in history_ids) != (row["reason"]["kind"] == "popular")
+            assert (row["reason"]["anchor"] in history_ids) != (row["reason"]["kind"] in {"popular", "again"})
+            assert row["reason"]["anchor"] != row["item"]
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), env: Mapping[st
     return config
 
 
-_CHANGE_NO_ROW = ("datasets", "training", "pretrain", "tracking", "tune", "label", "compress", "maintain")
+_CHANGE_NO_ROW = (
+    *("datasets", "ranker_training", "training", "pretrain", "tracking", "tune", "label", "compress", "maintain"),
+)
 
 
 def hash_config(config: Config) -> str:
@@ -64,9 +66,10 @@ def hash_config(config: Config) -> str:
     # Datasets and models are made from what the night prepared; they change nothing in it. The model that it encodes
     # with counts by its fingerprint.
     kept = config.model_dump(mode="json", exclude={"lake": {"root"}, **dict.fromkeys(_CHANGE_NO_ROW, True)})
-    # So that dates published before there were experiments are still published under the same config.
-    if kept["experiment"] is None:
-        del kept["experiment"]
+    # So that dates published before there were experiments or rankers are still published under the same config.
+    for block in ("experiment", "ranker"):
+        if kept[block] is None:
+            del kept[block]
     text = json.dumps(kept, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

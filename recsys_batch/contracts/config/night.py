@@ -5,8 +5,8 @@ from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from recsys_batch.contracts.columns import CANDIDATE_SOURCES, EVENT_TYPES, Inputs
-from recsys_batch.contracts.config.block import Block, Share, Zone
+from recsys_batch.contracts.columns import BLENDED_SOURCES, EVENT_TYPES, Inputs
+from recsys_batch.contracts.config.block import Block, EventType, Share, Zone
 from recsys_batch.contracts.config.compress import Compress
 from recsys_batch.contracts.config.encoder import Encoder
 from recsys_batch.contracts.config.experiment import Experiment
@@ -14,6 +14,7 @@ from recsys_batch.contracts.config.maintain import Maintain
 from recsys_batch.contracts.config.models import Training
 from recsys_batch.contracts.config.prepare import Expectation, Prepare
 from recsys_batch.contracts.config.pretrain import ShopPretrain
+from recsys_batch.contracts.config.ranker import Ranker, RankerTraining
 from recsys_batch.contracts.config.semi_supervised import ActiveLearning
 from recsys_batch.contracts.config.splits import DEFAULT_SPLITS, Split
 from recsys_batch.contracts.config.tracking import Tracking
@@ -21,9 +22,6 @@ from recsys_batch.contracts.config.tune import Tune
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.filesystem import arrow_uri
 
-EventType = Literal[
-    "search", "impression", "view", "click", "cart", "purchase", "return", "rating", "favorite", "unfavorite"
-]
 CandidateSource = Literal["content", "covisitation", "popularity"]
 EXPLODE = re.compile(r"\s*(?P<array>.+?)\s+AS\s+(?P<name>[A-Za-z_]\w*)\s*", re.IGNORECASE)
 NUMBER_FORMS = ("decimal_point", "decimal_comma")
@@ -200,7 +198,7 @@ class Covisitation(Block):
     candidates: int = Field(200, ge=1)
     neighbors: int = Field(200, ge=1)
     """Neighbors kept of an item."""
-    max_distance: int = Field(10, ge=1)
+    max_distance: int = Field(10, ge=0)
     """Pairs further apart than this many steps (distinct event times of the user) are not counted."""
     distance_decay: float = Field(0.7, gt=0, le=1)
     """A pair `d` steps apart counts `distance_decay ** (d - 1)`; items of one basket count 1."""
@@ -336,6 +334,8 @@ class Config(Block):
     item_text: ItemText = ItemText()
     encoder: Encoder = Encoder()
     retrieve: Retrieve = Retrieve()
+    ranker: Ranker | None = None
+    """The learned ranker; none where left out: then the candidates are blended."""
     rerank: Rerank = Rerank()
     experiment: Experiment | None = None
     """A/B arms over the users of `user_recommendations`; none where left out."""
@@ -343,6 +343,7 @@ class Config(Block):
     measure: Measure = Measure()
     gates: Gates = Gates()
     datasets: Datasets = Datasets()
+    ranker_training: RankerTraining = RankerTraining()
     training: Training = Training()
     pretrain: ShopPretrain = ShopPretrain()
     tracking: Tracking = Tracking()
@@ -350,6 +351,11 @@ class Config(Block):
     label: ActiveLearning = ActiveLearning()
     compress: Compress = Compress()
     maintain: Maintain = Maintain()
+
+    @field_validator("ranker", mode="before")
+    @classmethod
+    def _name_alone(cls, ranker: object) -> object:
+        return {"model": ranker} if isinstance(ranker, str) else ranker
 
     @model_validator(mode="after")
     def _arms_resolve(self) -> "Config":
@@ -362,5 +368,5 @@ class Config(Block):
         return self
 
 
-if set(CANDIDATE_SOURCES) != {"content", "covisitation", "popularity"} or get_args(EventType) != EVENT_TYPES:
-    raise AssertionError("the Literal types above repeat columns.CANDIDATE_SOURCES and columns.EVENT_TYPES")
+if set(BLENDED_SOURCES) != {"content", "covisitation", "popularity"} or get_args(EventType) != EVENT_TYPES:
+    raise AssertionError("the Literal types above repeat columns.BLENDED_SOURCES and columns.EVENT_TYPES")

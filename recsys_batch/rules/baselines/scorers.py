@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from recsys_batch.rules.baselines.log import Indices, Log, Values
+from recsys_batch.rules.item_models import ease_weights
 
 # Less than what a minute makes of an act of last year.
 _OF_ONE_SCORE = 1e-9
@@ -66,12 +67,7 @@ def ease(log: Log, l2: float) -> Scorer:
     """Score by the closed-form linear model without self-similarity (Steck, 2019, "Embarrassingly Shallow
     Autoencoders"). Time grows with the cube of the number of items, memory with its square.
     """
-    matrix = log.matrix
-    gram_II = (matrix.T @ matrix).toarray()
-    gram_II[np.diag_indices_from(gram_II)] += l2
-    inverse_II = np.linalg.inv(gram_II)
-    weights_II = inverse_II / -np.diag(inverse_II)
-    np.fill_diagonal(weights_II, 0.0)
+    weights_II = ease_weights(log.matrix, l2)
     return lambda cases, keys_B: np.asarray(cases.matrix[keys_B] @ weights_II)
 
 

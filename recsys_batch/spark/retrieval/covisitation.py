@@ -9,7 +9,7 @@ from recsys_batch.contracts.config.night import Covisitation
 
 
 def daily_interactions(interactions: DataFrame) -> DataFrame:
-    """Return one row a user, item and day with its strongest `type_weight` and its first `event_time`.
+    """Return one row a user, item and day: its strongest `type_weight`, first `event_time`, and whether it was bought.
 
     A view, a click and a purchase of one item within a day are one sign of interest, not three neighbors of each other.
     """
@@ -18,6 +18,7 @@ def daily_interactions(interactions: DataFrame) -> DataFrame:
         F.max("type_weight").alias("type_weight"),
         F.min("event_time").alias("event_time"),
         F.min("age_days").alias("age_days"),
+        F.max((F.col("event_type") == "purchase") & ~F.col("undone")).alias("bought"),
     )
 
 

@@ -8,11 +8,19 @@ from recsys_batch.contracts.columns import EVENT_TYPE_CODES
 _NO_ITEMS = "ARRAY<INT>"
 _NO_FLOATS = "ARRAY<FLOAT>"
 _NO_CODES = "ARRAY<TINYINT>"
+_ACTS = {"acts": _NO_ITEMS, "act_ages": _NO_FLOATS, "act_weights": _NO_FLOATS, "act_bought": "ARRAY<BOOLEAN>"}
 
 
-def user_profiles(histories: DataFrame, allow_repeats: bool) -> DataFrame:
-    """Return the profiles of users; what they bought is masked where repeats are off."""
+def user_profiles(histories: DataFrame, allow_repeats: bool, acts: DataFrame | None = None) -> DataFrame:
+    """Return the profiles of users; what they bought is masked where repeats are off.
+
+    `acts` (`evidence.user_acts`) is what a ranker knows of them besides.
+    """
     seen = F.array().cast(_NO_ITEMS) if allow_repeats else F.col("bought")
+    if acts is not None:
+        histories = histories.join(acts, "user_id", "left").withColumns(
+            {name: F.coalesce(name, F.array().cast(kind)) for name, kind in _ACTS.items()}
+        )
     return _profiles(histories, "user_id", seen)
 
 
@@ -78,6 +86,7 @@ def _profiles(frame: DataFrame, key: str, seen: Column, vector: Column | None = 
         F.col("history").cast(_NO_ITEMS).alias("history"),
         "history_weights",
         "history_codes",
+        *(F.col(name) if name in frame.columns else F.lit(None).cast(kind).alias(name) for name, kind in _ACTS.items()),
         seen.alias("seen"),
         own.cast(_NO_FLOATS).alias("vector"),
     )

@@ -57,6 +57,14 @@ def find_encoder(config: Config) -> tuple[EncoderSettings, str]:
     return settings, settings.fingerprint(path)
 
 
+def find_ranker(config: Config) -> Path | None:
+    """Return the folder of the ranker's version, its files checked; None where the config asks for none.
+
+    Raises ModelVersionNotFoundError and ModelVersionSpoiledError.
+    """
+    return open_registry(config).resolve(config.ranker.model) if config.ranker is not None else None
+
+
 def encoder_settings(config: Config, path: Path) -> EncoderSettings:
     """Return the settings of the configured encoder with the model in directory `path`.
 

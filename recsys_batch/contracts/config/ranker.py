@@ -1,0 +1,63 @@
+"""The learned ranker: which model scores the candidates, what its sources propose, and what it learns from."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from recsys_batch.contracts.config.block import Block, EventType
+
+
+class Ranker(Block):
+    """A ranker scores what all sources propose; without this block the blend of `retrieve` does.
+
+    Lists of a kind that the version has no model for are blended.
+    """
+
+    model: str = Field("registry:ranker", pattern=r"^registry:[A-Za-z_][\w-]*(@[0-9a-f]{12})?$")
+    """`registry:NAME` (the champion) or `registry:NAME@VERSION`; `ranker: registry:NAME` is short for the block."""
+    candidates: int = Field(100, ge=10)
+    """What each of the ranker's own sources proposes."""
+    neighbors: int = Field(200, ge=10)
+    """Neighbors kept of an item in each of its item-item models."""
+    max_acts: int = Field(300, ge=10)
+    """Newest acts of a user (one an item and day) that features are made of."""
+    ease_l2: float = Field(300.0, gt=0)
+    """Regularization of EASE, the closed-form item model."""
+    ease_max_items: int = Field(8000, ge=0)
+    """Larger catalogs go without EASE: its time grows with the cube of the number of items that anyone acted on."""
+    reference_users: int = Field(20_000, ge=0)
+    """Users, of those who acted last, that `user_knn` looks for neighbors among."""
+
+
+class RankerTraining(Block):
+    """What `train --ranker` learns from: nights of earlier dates, and what customers did in the days after each."""
+
+    name: str = Field("ranker", pattern=r"^[A-Za-z_][\w-]*$")
+    """What its versions are registered as."""
+    event_types: list[EventType] = Field(["purchase"], min_length=1)
+    """What is wanted: acts of these types."""
+    replay: Literal["days", "last_acts"] = "days"
+    """`days`: what came in the `days` after each cut; `last_acts`, for a log without a clock: each user's last acts,
+    held out one by one."""
+    days: int = Field(30, ge=1)
+    """Days after a cut whose acts are wanted, as long as lists are meant to hold; the cuts are so many days apart."""
+    cuts: int = Field(4, ge=1)
+    """Earlier dates (or held-out acts a user) to learn from."""
+    max_users: int = Field(4000, ge=100)
+    """Users with something wanted that a cut is learned from; of more a sample."""
+    min_profiles: int = Field(100, ge=10)
+    """Fewer profiles with something wanted among their candidates are too few to learn from."""
+    test_share: float = Field(0.2, gt=0, lt=1)
+    """Share of the newest cut's users that are not learned from: on them a version is measured, and promoted."""
+    trees: int = Field(200, ge=1)
+    leaves: int = Field(31, ge=2)
+    learning_rate: float = Field(0.05, gt=0, le=1)
+    automatic: bool = True
+    """Whether a version that is not worse becomes the champion."""
+
+    @field_validator("event_types")
+    @classmethod
+    def _are_distinct(cls, event_types: list[str]) -> list[str]:
+        if len(set(event_types)) < len(event_types):
+            raise ValueError("a type stands twice")
+        return event_types

@@ -1,0 +1,165 @@
+"""Ranks candidates by a learned model, and makes what it learns from: the same features, by the same lines.
+
+Shapes: P profiles, N candidates of all profiles together, F features, S candidate sources.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recsys_batch.contracts.columns import (
+    BASKET,
+    BLENDED_SOURCES,
+    CANDIDATE_SOURCES,
+    CONTENT,
+    COVISITATION,
+    EASE,
+    ITEM_KNN,
+    NEXT_BASKET,
+    POPULARITY,
+    REPURCHASE,
+    TRENDING,
+    USER_KNN,
+)
+from recsys_batch.contracts.schemas import CANDIDATES, EXAMPLES, SCORED
+from recsys_batch.nn.scoring.lambdamart import read_model
+from recsys_batch.workers.features import FEATURES, make_features, scores_of
+from recsys_batch.workers.item_index import read_item_index
+from recsys_batch.workers.profiles import Candidates
+from recsys_batch.workers.progress import ProgressFile
+from recsys_batch.workers.proposals import as_mask
+from recsys_batch.workers.ragged import Ragged, windows
+from recsys_batch.workers.retrieve import profile_vectors, to_rows
+
+FloatArray = npt.NDArray[np.float32]
+# The feature that is a source's own score.
+_SCORE_OF = {
+    CONTENT: CONTENT,
+    COVISITATION: COVISITATION,
+    POPULARITY: POPULARITY,
+    REPURCHASE: "own_decayed_180",
+    ITEM_KNN: f"{ITEM_KNN}_recent",
+    BASKET: f"{BASKET}_recent",
+    NEXT_BASKET: f"{NEXT_BASKET}_last",
+    EASE: f"{EASE}_all",
+    USER_KNN: USER_KNN,
+    TRENDING: "users_7",
+}
+_FAR = 1e9
+
+
+@dataclass(frozen=True)
+class RankLearned:
+    """`schemas.CANDIDATES` -> `schemas.SCORED`, one row a profile, its candidates in ranked order."""
+
+    index_folder: str
+    model_file: str
+    profile_block: int
+    progress_folder: str
+    output_schema: pa.Schema = field(default=SCORED, repr=False)
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Rank the partition's profiles, a block at a time."""
+        progress = ProgressFile(self.progress_folder)
+        for window in windows(batches, self.profile_block):
+            yield self._rank(window)
+            progress.advance(window.num_rows)
+        progress.write()
+
+    def _rank(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        model = read_model(self.model_file)
+        candidates = Candidates.of(Ragged.from_arrow(batch.column("items"), np.int64))
+        proposed_N = Ragged.from_arrow(batch.column("proposed"), np.int64).values
+        features = features_of(self.index_folder, batch, candidates)
+        scores_N = model.score(features)
+        order_N = np.lexsort((candidates.items_N, -scores_N, candidates.owners))
+        starts = pa.array(candidates.starts_P.astype(np.int32))
+        values = {
+            "items": candidates.items_N,
+            "proposed": proposed_N,
+            "scores": scores_N,
+            "main_source": main_sources(candidates, proposed_N, features),
+        }
+        columns = {
+            name: pa.ListArray.from_arrays(starts, pa.array(each[order_N]).cast(SCORED.field(name).type.value_type))
+            for name, each in values.items()
+        }
+        kept = {name: batch.column(name) for name in SCORED.names if name not in columns}
+        return pa.record_batch([(columns | kept)[name] for name in SCORED.names], schema=SCORED)
+
+
+@dataclass(frozen=True)
+class MakeExamples:
+    """`schemas.CANDIDATES` of an earlier date, with `targets` (stable item indices) -> `schemas.EXAMPLES`.
+
+    Features are in the order of `features.FEATURES`. A profile none of whose targets was proposed keeps nothing but its
+    number of targets, unless `whole`: there is no order to learn from it.
+    """
+
+    index_folder: str
+    profile_block: int
+    whole: bool = False
+    output_schema: pa.Schema = field(default=EXAMPLES, repr=False)
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Make the examples of the partition's profiles, a block at a time."""
+        for window in windows(batches, self.profile_block):
+            yield self._make(window)
+
+    def _make(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        index = read_item_index(self.index_folder)
+        candidates = Candidates.of(Ragged.from_arrow(batch.column("items"), np.int64))
+        features = features_of(self.index_folder, batch, candidates)
+        (targets,) = to_rows(index, Ragged.from_arrow(batch.column("targets"), np.int64))
+        wanted_PI = as_mask(targets, index.num_items)
+        labels_N = candidates.pick(wanted_PI.astype(np.float32))
+        kept_N = np.ones(labels_N.size, dtype=np.bool_)
+        if not self.whole:
+            hits_P = np.bincount(candidates.owners, weights=labels_N, minlength=len(candidates))
+            kept_N = hits_P[candidates.owners] > 0
+        rows_NF = np.column_stack([features[name][kept_N] for name in FEATURES])
+        counts_P = np.bincount(candidates.owners[kept_N], minlength=len(candidates))
+        starts_P = np.concatenate([[0], np.cumsum(counts_P)]).astype(np.int32)
+        columns = {
+            "key": batch.column("key"),
+            "features": pa.LargeListArray.from_arrays(
+                pa.array(starts_P.astype(np.int64) * len(features)), pa.array(rows_NF.reshape(-1))
+            ).cast(pa.list_(pa.float32())),
+            "labels": pa.ListArray.from_arrays(pa.array(starts_P), pa.array(labels_N[kept_N])),
+            "num_targets": pa.array(np.diff(targets.starts).astype(np.int32)),
+        }
+        return pa.record_batch([columns[name] for name in EXAMPLES.names], schema=EXAMPLES)
+
+
+def features_of(index_folder: str, batch: pa.RecordBatch, candidates: Candidates) -> dict[str, FloatArray]:
+    """Return the features (N,) by name of the candidates in a batch of `schemas.CANDIDATES`."""
+    scores = scores_of(index_folder, batch)
+    vectors_PD = profile_vectors(
+        scores.index,
+        Ragged.from_arrow(batch.column("history"), np.int64),
+        Ragged.from_arrow(batch.column("history_weights"), np.float32),
+        Ragged.from_arrow(batch.column("vector"), np.float32),
+    )
+    base = {source: Ragged.from_arrow(batch.column(source), np.float32).values for source in BLENDED_SOURCES}
+    proposed_N = Ragged.from_arrow(batch.column("proposed"), np.int64).values
+    return make_features(scores, candidates, proposed_N, base, vectors_PD)
+
+
+def main_sources(
+    candidates: Candidates, proposed_N: npt.NDArray[np.int64], features: dict[str, FloatArray]
+) -> npt.NDArray[np.int64]:
+    """Return for each candidate the source, of those that proposed it, in whose own order it stands highest (N,)."""
+    places_SN = np.stack([candidates.ranks(features[_SCORE_OF[source]]) for source in CANDIDATE_SOURCES])
+    bits_S1 = (1 << np.arange(len(CANDIDATE_SOURCES)))[:, None]
+    return np.asarray(np.where(proposed_N & bits_S1, places_SN, _FAR).argmin(axis=0))
+
+
+def _check_columns() -> None:
+    if set(_SCORE_OF) != set(CANDIDATE_SOURCES) or not set(BLENDED_SOURCES) <= set(CANDIDATES.names):
+        raise AssertionError("every source needs a feature that is its score")
+
+
+_check_columns()
