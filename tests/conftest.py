@@ -37,6 +37,7 @@ LONG_PARTS = (
     ("e2e/test_blocked_input.py", "spark/test_spark_maintain.py"),
     ("spark/test_spark_shop_inputs.py",),
     ("e2e/test_pseudonyms.py",),
+    ("e2e/test_ranker.py",),
     ("e2e/test_hold_out.py", "spark/test_spark_measure.py", "spark/test_spark_request_targets.py"),
 )
 

@@ -19,6 +19,7 @@ from recsys_batch.contracts.run_facts import NightOptions
 from recsys_batch.measure.baselines import Cases, all_baselines, describe, trial_of_days, tuned_lists
 from recsys_batch.measure.known import Known, canonical_items, names_of, read_known
 from recsys_batch.measure.outcome import read_outcome
+from recsys_batch.replay.train import train_ranker
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.rules.baselines.log import Indices
 from recsys_batch.spark.evaluation.published import with_canonical_items
@@ -28,6 +29,7 @@ from recsys_batch.spark.lake.runs import RUNS, stages_of
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import read_staged
 from recsys_batch.spark.session import local_time, with_settings
+from recsys_batch.training.registry.versions import REGISTRY_PREFIX
 
 log = logging.getLogger("recsys_batch.evaluate")
 RunNight = Callable[[SparkSession, Config, date, NightOptions, RunSummary], None]
@@ -70,10 +72,16 @@ def hold_out(spark: SparkSession, config: Config, ds: date, options: HoldOut, ru
 
     It is run in a lake of its own below the config's, goes on from what an earlier call left there, and publishes
     nothing. Users are those with a list and a target; of more than `max_users` a random sample. Unless the config
-    allows repeats, what a user had before is no target. Raises InputNotReadyError where fewer than two users are left.
+    allows repeats, what a user had before is no target. A ranker is trained on what was known. Raises
+    InputNotReadyError where fewer than two users are left.
     """
     config = _held_out(config)
     summary = RunSummary(config.name, ds.isoformat())
+    if config.ranker is not None:
+        # One that could have been trained then: the shop's own champion has seen what is held out.
+        report = train_ranker(spark, config, ds, promoting=False)
+        pinned = config.ranker.model_copy(update={"model": f"{REGISTRY_PREFIX}{report.name}@{report.version}"})
+        config = config.model_copy(update={"ranker": pinned})
     run_night(spark, config, ds, NightOptions(resume=True, publish=False), summary)
     lake = Lake.at(spark, config.lake.root)
     with with_settings(spark, local_time(config.prepare.timezone)):
@@ -134,7 +142,17 @@ def _held_out(config: Config) -> Config:
     """Return the config with a lake of its own, nothing but user lists, and all of them by its own settings."""
     lists = config.lists.model_copy(update={"users": True, "similar_items": False, "queries": 0, "requests": False})
     lake = config.lake.model_copy(update={"root": f"{config.lake.root.rstrip('/')}/{_FOLDER}", "catalog_schema": ""})
-    return config.model_copy(update={"lake": lake, "lists": lists, "experiment": None})
+    # Models stay the shop's, and its champions where they are.
+    registry = config.training.registry or f"{config.lake.root.rstrip('/')}/models"
+    learning = config.ranker_training
+    changed = {
+        "lake": lake,
+        "lists": lists,
+        "training": config.training.model_copy(update={"registry": registry}),
+        "ranker_training": learning.model_copy(update={"name": f"{learning.name}-{_FOLDER}"}),
+        "experiment": None,
+    }
+    return config.model_copy(update=changed)
 
 
 def _table(name: str, lists_BN: Indices, known: Known, keys_B: Indices) -> pa.Table:
