@@ -15,6 +15,7 @@ from recsys_batch.contracts.errors import ConfigError, RecsysBatchError
 from recsys_batch.spark.catalog.missing import FILLED_DDL
 from recsys_batch.spark.inputs.sources import read_table
 from recsys_batch.spark.session import is_local, make_frame
+from recsys_batch.workers.own_sources import load_sources
 
 INPUTS = ("events", "items", "reviews", "requests")
 
@@ -23,7 +24,8 @@ def resolve_inputs(spark: SparkSession, config: Config, ds: date) -> dict[str, D
     """Return the rows of every input table that the config gives, lazily.
 
     Raises ConfigError naming every fault of the config that can be told without reading a row: expressions, regular
-    expressions, patterns of dates, the device; else the first error of an input, such as one that is not there yet.
+    expressions, patterns of dates, the shop's own sources, the device; else the first error of an input, such as one
+    that is not there yet.
     """
     faults, errors, frames = list(_faults(spark, config)), list[RecsysBatchError](), dict[str, DataFrame]()
     for table in INPUTS:
@@ -56,6 +58,11 @@ def _faults(spark: SparkSession, config: Config) -> Iterator[str]:
             yield f"{key}: {form!r} is no pattern of a date: {fault}"
     if (where := config.rerank.where) and (fault := _fault(lambda: _empty_catalog(spark).where(where).schema)):
         yield f"rerank.where: {where!r} does not resolve on the catalog: {fault}"
+    for source in config.ranker.sources if config.ranker is not None else ():
+        try:
+            load_sources((source,))
+        except ConfigError as error:
+            yield str(error)
     if config.encoder.device.startswith("cuda") and is_local(spark) and not torch.cuda.is_available():
         yield f"encoder.device: {config.encoder.device!r}, and PyTorch finds no GPU here; use 'auto' or 'cpu'"
 

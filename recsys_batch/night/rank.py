@@ -50,15 +50,18 @@ def _ranked(run: Run, table: str, progress: str) -> DataFrame:
     def choose(candidates: DataFrame, retrieve: Retrieve, rerank: Rerank) -> DataFrame:
         ranking = run.folder("progress", f"rank-{table}")
         model = model_file(run, table)
+        own_sources = tuple(run.config.ranker.sources) if model is not None and run.config.ranker is not None else ()
         score: WorkerTask = (
-            RankLearned(index_folder(run), model, retrieve.profile_block, ranking)
+            RankLearned(index_folder(run), model, retrieve.profile_block, ranking, own_sources)
             if model is not None
             else RankCandidates(retrieve, ranking)
         )
         sharpness = retrieve.content.sharpness
         return map_batches(
             candidates,
-            Chain(score, RerankCandidates(index_folder(run), LIST_KINDS[table], rerank, sharpness, progress)),
+            Chain(
+                score, RerankCandidates(index_folder(run), LIST_KINDS[table], rerank, sharpness, progress, own_sources)
+            ),
         )
 
     if experiment is None:

@@ -68,6 +68,7 @@ def retrieve_task(run: Run, index: str, progress: str, ranker: Ranker | None) ->
     return RetrieveCandidates(
         *(index, settings.retrieve, settings.encoder.device, _threads(run), progress),
         ranked_candidates=ranker.candidates if ranker is not None else 0,
+        own_sources=tuple(ranker.sources) if ranker is not None else (),
     )
 
 

@@ -23,9 +23,8 @@ from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.events.histories import user_histories
 from recsys_batch.spark.lake.files import delete_folder, list_folders
 from recsys_batch.spark.retrieval import profiles as histories
-from recsys_batch.workers.features import FEATURES
 from recsys_batch.workers.ragged import Ragged
-from recsys_batch.workers.rank_learned import MakeExamples
+from recsys_batch.workers.rank_learned import MakeExamples, feature_names
 
 log = logging.getLogger("recsys_batch.ranker")
 RankedKind = Literal["user", "request"]
@@ -36,6 +35,7 @@ _BUCKETS = 10_000
 class Examples:
     """The candidates of P profiles: features (N, F), what was wanted (N,), and how many of each profile's in a row."""
 
+    names: tuple[str, ...]
     keys: Sequence[str]
     rows_NF: npt.NDArray[np.float32]
     labels_N: npt.NDArray[np.float32]
@@ -45,11 +45,11 @@ class Examples:
 
     def feature(self, name: str) -> npt.NDArray[np.float32]:
         """Return one feature (N,)."""
-        return self.rows_NF[:, FEATURES.index(name)]
+        return self.rows_NF[:, self.names.index(name)]
 
     def by_name(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return the features by name."""
-        return {name: self.rows_NF[:, place] for place, name in enumerate(FEATURES)}
+        return {name: self.rows_NF[:, place] for place, name in enumerate(self.names)}
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,20 @@ def write_examples(run: Run, kind: RankedKind, ranker: Ranker, training: RankerT
     return Parts(learn, test)
 
 
-def read_examples(folder: str) -> Examples:
+def read_examples(folder: str, own_sources: Sequence[str] = ()) -> Examples:
     """Return the examples in a folder, by key."""
+    names = feature_names(own_sources)
     system, path = open_folder(folder)
     table = pads.dataset(path, filesystem=system, format="parquet").to_table().sort_by("key")
-    features = [np.zeros((0, len(FEATURES)), dtype=np.float32)]
+    features = [np.zeros((0, len(names)), dtype=np.float32)]
     labels, sizes = [np.zeros(0, dtype=np.float32)], [np.zeros(0, dtype=np.int64)]
     for batch in table.to_batches():
-        features.append(Ragged.from_arrow(batch.column("features"), np.float32).values.reshape(-1, len(FEATURES)))
+        features.append(Ragged.from_arrow(batch.column("features"), np.float32).values.reshape(-1, len(names)))
         rows = Ragged.from_arrow(batch.column("labels"), np.float32)
         labels.append(rows.values)
         sizes.append(np.diff(rows.starts))
     return Examples(
+        names,
         table["key"].to_pylist(),
         np.concatenate(features),
         np.concatenate(labels),
@@ -128,7 +130,7 @@ def _write_cut(run: Run, kind: RankedKind, cut: Cut, place: str, ranker: Ranker,
     )
     index = run.folder("cuts", place, "index")
     task = retrieve_task(run, index, run.folder("progress", f"replay-{place}"), ranker)
-    block = run.config.retrieve.profile_block
+    block, own = run.config.retrieve.profile_block, tuple(ranker.sources)
     spread = kept.repartition(run.parallelism * 4, "key")
     candidates = run.leave(map_batches(spread.select(*PROFILES.names), task), "cuts", place, "candidates")
     joined = candidates.join(kept.select("key", "targets", "bucket"), "key")
@@ -136,11 +138,11 @@ def _write_cut(run: Run, kind: RankedKind, cut: Cut, place: str, ranker: Ranker,
     is_test = F.col("bucket") < int(training.test_share * _BUCKETS)
     if cut.number == 0:
         run.leave(
-            map_batches(joined.where(is_test).drop("bucket"), MakeExamples(index, block, whole=True)),
+            map_batches(joined.where(is_test).drop("bucket"), MakeExamples(index, block, True, own)),
             "examples",
             f"{place}-test",
         )
     learned = joined.where(~is_test).drop("bucket")
-    run.leave(map_batches(learned, MakeExamples(index, block)), "examples", f"{place}-learn")
+    run.leave(map_batches(learned, MakeExamples(index, block, False, own)), "examples", f"{place}-learn")
     for name in ("known", "profiles", "candidates", "index"):
         delete_folder(run.spark, run.folder("cuts", place, name))

@@ -29,7 +29,6 @@ from recsys_batch.rules.blend import blend
 from recsys_batch.training.registry.find import open_registry
 from recsys_batch.training.registry.promotion import ChallengerWorseError, Measure, promote
 from recsys_batch.training.registry.versions import Cases, Registry
-from recsys_batch.workers.features import FEATURES
 
 log = logging.getLogger("recsys_batch.ranker")
 # What examples depend on, besides what the night prepared.
@@ -96,8 +95,8 @@ def _train_on(run: Run, ranker: Ranker, promoting: bool, started: float) -> Rank
     with tempfile.TemporaryDirectory() as scratch:
         for kind in kinds:
             parts = write_examples(run, kind, ranker, training)
-            learned = [read_examples(folder) for folder in parts.learn]
-            tests[kind] = test = read_examples(parts.test)
+            learned = [read_examples(folder, ranker.sources) for folder in parts.learn]
+            tests[kind] = test = read_examples(parts.test, ranker.sources)
             model = _fit(kind, learned, shape, training.min_profiles)
             model.save(Path(scratch) / f"{kind}.txt")
             values_P = _ndcg(test, model.score(test.by_name(), 0), config.rerank.top_n)
@@ -162,7 +161,7 @@ def _fit(kind: str, learned: list[Examples], shape: Shape, least: int) -> Lambda
         f"{num_lists:,}",
     )
     return Lambdamart.fit(
-        FEATURES,
+        learned[0].names,
         [each.rows_NF for each in learned if len(each.rows_NF)],
         np.concatenate([each.labels_N for each in learned]).astype(np.int64),
         np.concatenate(sizes),

@@ -3,13 +3,14 @@
 Shapes: P profiles, I items, N proposals of all profiles together.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from recsys_batch.contracts.columns import (
     BASKET,
-    CANDIDATE_SOURCES,
     EASE,
     ITEM_KNN,
     NEXT_BASKET,
@@ -20,19 +21,21 @@ from recsys_batch.contracts.columns import (
 from recsys_batch.rules.blend import rank_order
 from recsys_batch.workers.features import Scores, strongest
 from recsys_batch.workers.item_index import ItemIndex
+from recsys_batch.workers.own_sources import scores_of_own
 from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.ragged import Ragged
 
 IntArray = npt.NDArray[np.int64]
 Proposals = tuple[IntArray, IntArray]
 """Profiles and items, each (N,)."""
-_BIT = {source: 1 << bit for bit, source in enumerate(CANDIDATE_SOURCES)}
 # Own items of a year ago are still own.
 _OWN_DAYS = 180.0
 
 
-def propose(scores: Scores, seen_PI: sp.csr_array, number: int) -> dict[str, Proposals]:
-    """Return what the ranker's own sources propose, `number` items a profile and source."""
+def propose(
+    scores: Scores, seen_PI: sp.csr_array, number: int, own_sources: Sequence[str] = ()
+) -> dict[str, Proposals]:
+    """Return what the ranker's sources, and the shop's own, propose: `number` items a profile and source."""
     index, acts = scores.index, scores.acts
     by_week = rank_order(np.nan_to_num(scores.evidence.facts["users_7"]), np.arange(index.num_items))
     made = {
@@ -42,6 +45,8 @@ def propose(scores: Scores, seen_PI: sp.csr_array, number: int) -> dict[str, Pro
     }
     for name, history in ((ITEM_KNN, "recent"), (BASKET, "recent"), (NEXT_BASKET, "last"), (EASE, "all")):
         made[name] = best_open(scores.of_model(name, history), index, seen_PI, number)
+    for name, scores_PI in scores_of_own(own_sources, scores).items():
+        made[name] = best_open(scores_PI, index, seen_PI, number)
     return made
 
 
@@ -66,10 +71,13 @@ def first_open(ranked: npt.NDArray[np.intp], index: ItemIndex, seen_PI: sp.csr_a
     return rows_N, head[places_N]
 
 
-def unite(proposals: dict[str, Proposals], num_profiles: int, num_items: int) -> tuple[Candidates, IntArray]:
-    """Return everyone's candidates in item order, and who proposed each: bits of `columns.CANDIDATE_SOURCES`."""
+def unite(
+    proposals: dict[str, Proposals], names: Sequence[str], num_profiles: int, num_items: int
+) -> tuple[Candidates, IntArray]:
+    """Return everyone's candidates in item order, and who proposed each: bits in the order of `names`."""
+    bit_of = {source: 1 << bit for bit, source in enumerate(names)}
     cells = np.concatenate([rows * num_items + items for rows, items in proposals.values()])
-    bits = np.concatenate([np.full(rows.size, _BIT[source]) for source, (rows, _) in proposals.items()])
+    bits = np.concatenate([np.full(rows.size, bit_of[source]) for source, (rows, _) in proposals.items()])
     order = np.argsort(cells, kind="stable")
     cells_N, first_N = np.unique(cells[order], return_index=True)
     proposed_N = np.bitwise_or.reduceat(bits[order], first_N) if first_N.size else np.zeros(0, dtype=np.int64)

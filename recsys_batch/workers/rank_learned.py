@@ -3,7 +3,7 @@
 Shapes: P profiles, N candidates of all profiles together, F features, S candidate sources.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +28,7 @@ from recsys_batch.contracts.schemas import CANDIDATES, EXAMPLES, SCORED
 from recsys_batch.nn.scoring.lambdamart import read_model
 from recsys_batch.workers.features import FEATURES, make_features, scores_of
 from recsys_batch.workers.item_index import read_item_index
+from recsys_batch.workers.own_sources import names_of, scores_of_own
 from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.proposals import as_mask
@@ -59,6 +60,7 @@ class RankLearned:
     model_file: str
     profile_block: int
     progress_folder: str
+    own_sources: tuple[str, ...] = ()
     output_schema: pa.Schema = field(default=SCORED, repr=False)
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -73,7 +75,7 @@ class RankLearned:
         model = read_model(self.model_file)
         candidates = Candidates.of(Ragged.from_arrow(batch.column("items"), np.int64))
         proposed_N = Ragged.from_arrow(batch.column("proposed"), np.int64).values
-        features = features_of(self.index_folder, batch, candidates)
+        features = features_of(self.index_folder, batch, candidates, self.own_sources)
         scores_N = model.score(features)
         order_N = np.lexsort((candidates.items_N, -scores_N, candidates.owners))
         starts = pa.array(candidates.starts_P.astype(np.int32))
@@ -81,7 +83,7 @@ class RankLearned:
             "items": candidates.items_N,
             "proposed": proposed_N,
             "scores": scores_N,
-            "main_source": main_sources(candidates, proposed_N, features),
+            "main_source": main_sources(candidates, proposed_N, features, self.own_sources),
         }
         columns = {
             name: pa.ListArray.from_arrays(starts, pa.array(each[order_N]).cast(SCORED.field(name).type.value_type))
@@ -95,13 +97,14 @@ class RankLearned:
 class MakeExamples:
     """`schemas.CANDIDATES` of an earlier date, with `targets` (stable item indices) -> `schemas.EXAMPLES`.
 
-    Features are in the order of `features.FEATURES`. A profile none of whose targets was proposed keeps nothing but its
+    Features are in the order of `feature_names`. A profile none of whose targets was proposed keeps nothing but its
     number of targets, unless `whole`: there is no order to learn from it.
     """
 
     index_folder: str
     profile_block: int
     whole: bool = False
+    own_sources: tuple[str, ...] = ()
     output_schema: pa.Schema = field(default=EXAMPLES, repr=False)
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -112,7 +115,7 @@ class MakeExamples:
     def _make(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         index = read_item_index(self.index_folder)
         candidates = Candidates.of(Ragged.from_arrow(batch.column("items"), np.int64))
-        features = features_of(self.index_folder, batch, candidates)
+        features = features_of(self.index_folder, batch, candidates, self.own_sources)
         (targets,) = to_rows(index, Ragged.from_arrow(batch.column("targets"), np.int64))
         wanted_PI = as_mask(targets, index.num_items)
         labels_N = candidates.pick(wanted_PI.astype(np.float32))
@@ -120,7 +123,7 @@ class MakeExamples:
         if not self.whole:
             hits_P = np.bincount(candidates.owners, weights=labels_N, minlength=len(candidates))
             kept_N = hits_P[candidates.owners] > 0
-        rows_NF = np.column_stack([features[name][kept_N] for name in FEATURES])
+        rows_NF = np.column_stack([values_N[kept_N] for values_N in features.values()])
         counts_P = np.bincount(candidates.owners[kept_N], minlength=len(candidates))
         starts_P = np.concatenate([[0], np.cumsum(counts_P)]).astype(np.int32)
         columns = {
@@ -134,8 +137,15 @@ class MakeExamples:
         return pa.record_batch([columns[name] for name in EXAMPLES.names], schema=EXAMPLES)
 
 
-def features_of(index_folder: str, batch: pa.RecordBatch, candidates: Candidates) -> dict[str, FloatArray]:
-    """Return the features (N,) by name of the candidates in a batch of `schemas.CANDIDATES`."""
+def feature_names(own_sources: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the features, those that the shop's own sources give last."""
+    return (*FEATURES, *(spec.partition(":")[2] for spec in own_sources))
+
+
+def features_of(
+    index_folder: str, batch: pa.RecordBatch, candidates: Candidates, own_sources: Sequence[str] = ()
+) -> dict[str, FloatArray]:
+    """Return the features (N,) of the candidates in a batch of `schemas.CANDIDATES`, in the order of their names."""
     scores = scores_of(index_folder, batch)
     vectors_PD = profile_vectors(
         scores.index,
@@ -145,15 +155,20 @@ def features_of(index_folder: str, batch: pa.RecordBatch, candidates: Candidates
     )
     base = {source: Ragged.from_arrow(batch.column(source), np.float32).values for source in BLENDED_SOURCES}
     proposed_N = Ragged.from_arrow(batch.column("proposed"), np.int64).values
-    return make_features(scores, candidates, proposed_N, base, vectors_PD)
+    made = make_features(scores, candidates, proposed_N, base, vectors_PD)
+    return made | {name: candidates.pick(given) for name, given in scores_of_own(own_sources, scores).items()}
 
 
 def main_sources(
-    candidates: Candidates, proposed_N: npt.NDArray[np.int64], features: dict[str, FloatArray]
+    candidates: Candidates,
+    proposed_N: npt.NDArray[np.int64],
+    features: dict[str, FloatArray],
+    own_sources: Sequence[str] = (),
 ) -> npt.NDArray[np.int64]:
     """Return for each candidate the source, of those that proposed it, in whose own order it stands highest (N,)."""
-    places_SN = np.stack([candidates.ranks(features[_SCORE_OF[source]]) for source in CANDIDATE_SOURCES])
-    bits_S1 = (1 << np.arange(len(CANDIDATE_SOURCES)))[:, None]
+    names = names_of(own_sources)
+    places_SN = np.stack([candidates.ranks(features[_SCORE_OF.get(source, source)]) for source in names])
+    bits_S1 = (1 << np.arange(len(names)))[:, None]
     return np.asarray(np.where(proposed_N & bits_S1, places_SN, _FAR).argmin(axis=0))
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_batch.contracts.columns import (
-    CANDIDATE_SOURCES,
     CONTENT,
     COVISITATION,
     EASE,
@@ -23,6 +22,7 @@ from recsys_batch.rules.reasons import TOGETHER, ListKind, explain
 from recsys_batch.rules.rerank import select_top
 from recsys_batch.workers.evidence import read_evidence
 from recsys_batch.workers.item_index import ItemIndex, read_item_index
+from recsys_batch.workers.own_sources import names_of, reasons_of
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.ragged import Ragged
 
@@ -61,6 +61,7 @@ class RerankCandidates:
     sharpness: float
     """Exponent that retrieval scored cosines with: the anchor must be the item that really pulled most."""
     progress_folder: str
+    own_sources: tuple[str, ...] = ()
     output_schema: pa.Schema = field(default=RANKED, repr=False)
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -81,15 +82,19 @@ class RerankCandidates:
         categories_C = index.category_codes_I[profile.items_C]
         selection = select_top(categories_C, self.config.top_n, self.config.category_cap)
         anchors = self._anchors(index, profile, selection.positions)
+        names, own_reasons = names_of(self.own_sources), reasons_of(self.own_sources)
         for rank, (position, anchor) in enumerate(zip(selection.positions, anchors, strict=True), 1):
-            kind, text = explain(self.list_kind, anchor.source, anchor.title, anchor.event_type)
+            if anchor.source in own_reasons:
+                kind, text = "own", own_reasons[anchor.source]
+            else:
+                kind, text = explain(self.list_kind, anchor.source, anchor.title, anchor.event_type)
             rows.append(
                 {
                     "key": profile.key,
                     "rank": rank,
                     "item": index.item_ids[profile.items_C[position]].as_py(),
                     "score": float(profile.scores_C[position]),
-                    "sources": _sources_of(int(profile.proposed_C[position])),
+                    "sources": _sources_of(int(profile.proposed_C[position]), names),
                     "reason": {"kind": kind, "anchor": anchor.item_id, "text": text},
                 }
             )
@@ -97,7 +102,8 @@ class RerankCandidates:
 
     def _anchors(self, index: ItemIndex, profile: _Profile, positions_N: np.ndarray) -> list[_Anchor]:
         """Name for each listed item the history item that pulled it in most, by the source of most of its score."""
-        sources = [CANDIDATE_SOURCES[s] for s in profile.main_source_C[positions_N]]
+        names = names_of(self.own_sources)
+        sources = [names[s] for s in profile.main_source_C[positions_N]]
         if self.list_kind == "query":
             return [_Anchor(s) if s == POPULARITY else _Anchor(s, profile.key, profile.key) for s in sources]
         if not profile.history_H.size:
@@ -140,8 +146,8 @@ class RerankCandidates:
 
 
 @cache
-def _sources_of(bits: int) -> list[str]:
-    return [source for bit, source in enumerate(CANDIDATE_SOURCES) if bits >> bit & 1]
+def _sources_of(bits: int, names: tuple[str, ...]) -> list[str]:
+    return [source for bit, source in enumerate(names) if bits >> bit & 1]
 
 
 def _anchor_at(index: ItemIndex, profile: _Profile, source: str, place: int) -> _Anchor:

@@ -24,6 +24,7 @@ from recsys_batch.workers.encode import ending_on_device_failure
 from recsys_batch.workers.features import scores_of
 from recsys_batch.workers.item_index import ItemIndex, read_item_index
 from recsys_batch.workers.models import choose_device
+from recsys_batch.workers.own_sources import names_of
 from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.proposals import Proposals, as_mask, best_open, first_open, propose, unite
@@ -44,6 +45,8 @@ class RetrieveCandidates:
     progress_folder: str
     ranked_candidates: int = 0
     """What each source of a ranker proposes besides; 0: there is no ranker."""
+    own_sources: tuple[str, ...] = ()
+    """The shop's own sources (`own_sources`), where there is a ranker."""
     output_schema: pa.Schema = field(default=CANDIDATES, repr=False)
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -83,8 +86,8 @@ class RetrieveCandidates:
         }
         if self.ranked_candidates:
             known = pa.record_batch(passed_on | {"key": profiles.column("key")})
-            proposals |= propose(scores_of(self.index_folder, known), seen_PI, self.ranked_candidates)
-        candidates, proposed_N = unite(proposals, profiles.num_rows, index.num_items)
+            proposals |= propose(scores_of(self.index_folder, known), seen_PI, self.ranked_candidates, self.own_sources)
+        candidates, proposed_N = unite(proposals, names_of(self.own_sources), profiles.num_rows, index.num_items)
         content_rows = [
             self._score_content(index, vectors_PD[row], history[row], weights[row], items_C)
             for row, items_C in enumerate(np.split(candidates.items_N, candidates.starts_P[1:-1]))

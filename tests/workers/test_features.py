@@ -9,16 +9,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse as sp
 from numpy.testing import assert_allclose
 
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES
-from recsys_batch.contracts.config.night import Content, Covisitation, Popularity, Retrieve
-from recsys_batch.contracts.schemas import PROFILES
+from recsys_batch.contracts.config.night import Content, Covisitation, Popularity, Rerank, Retrieve
+from recsys_batch.contracts.errors import ConfigError
+from recsys_batch.contracts.schemas import PROFILES, SCORED
 from recsys_batch.workers.evidence import ITEM_MODELS
-from recsys_batch.workers.features import FEATURES
+from recsys_batch.workers.features import FEATURES, Scores
 from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.ragged import Ragged
-from recsys_batch.workers.rank_learned import MakeExamples, features_of
+from recsys_batch.workers.rank_learned import MakeExamples, feature_names, features_of
+from recsys_batch.workers.rerank import RerankCandidates
 from recsys_batch.workers.retrieve import RetrieveCandidates
 
 NUM_ITEMS, NUM_PROFILES, REACH = 30, 9, 6
@@ -282,6 +285,75 @@ def test_examples_hold_the_features_of_the_night(world: tuple[Any, ...], build: 
     for one, other in zip(whole[:-1], learned[:-1], strict=True):
         assert one["labels"] == other["labels"]
         assert_allclose(one["features"], other["features"], rtol=1e-5, atol=1e-6)
+
+
+def cheaper(scores: Scores) -> sp.csr_array:
+    """A shop's own source: items that cost less than what was last acted on, the cheapest first."""
+    price_I = np.nan_to_num(scores.evidence.facts["price"], nan=1e6)
+    rows = [
+        np.where(price_I < price_I[acts[0]], 1 / (1 + price_I), 0) if acts.size else np.zeros(price_I.size)
+        for acts in (scores.acts.items[p] for p in range(len(scores.acts)))
+    ]
+    return sp.csr_array(np.array(rows))
+
+
+cheaper.reason = "costs less"  # type: ignore[attr-defined]
+
+
+def too_few(scores: Scores) -> sp.csr_array:
+    return sp.csr_array((len(scores.acts), 3))
+
+
+def boundless(scores: Scores) -> sp.csr_array:
+    return sp.csr_array(np.full((len(scores.acts), scores.index.num_items), np.inf))
+
+
+def test_a_shops_own_source_proposes_is_a_feature_and_explains_itself(world: tuple[Any, ...], build: Any) -> None:
+    folder, (shop, _, _, facts), profiles, _ = world
+    own = ("tests.workers.test_features:cheaper",)
+    task = RetrieveCandidates(folder, CONFIG, "cpu", 0, f"{folder}-progress", REACH, own)
+    made = build.run_task(task, pa.Table.from_pylist(profiles, schema=PROFILES))
+    bit = 1 << len(CANDIDATE_SOURCES)
+    proposed_by_own = 0
+    for row, profile in zip(made.to_pylist(), profiles, strict=True):
+        limit = facts["price"][profile["acts"][0]] if profile["acts"] else 0.0
+        limit = 1e6 if math.isnan(limit) else limit
+        is_open = [shop.eligible[i] and i not in profile["seen"] for i in range(NUM_ITEMS)]
+        wanted = sorted((facts["price"][i], i) for i in range(NUM_ITEMS) if is_open[i] and facts["price"][i] < limit)
+        best = sorted(item for _, item in wanted[:REACH])
+        assert [i for i, bits in zip(row["items"], row["proposed"], strict=True) if bits & bit] == best
+        proposed_by_own += len(best)
+    assert proposed_by_own > 10
+    candidates = Candidates.of(Ragged.from_arrow(made["items"].combine_chunks(), np.int64))
+    features = features_of(folder, made.combine_chunks().to_batches()[0], candidates, own)
+    assert tuple(features) == feature_names(own)
+    assert (features["cheaper"] > 0).sum() >= proposed_by_own
+    # A list in which it speaks most for an item says so, under its name.
+    row = {"key": "u", "history": [1], "history_weights": [1.0], "history_codes": [2], "items": [0], "scores": [1.0]}
+    row |= {"proposed": [bit | 1], "main_source": [len(CANDIDATE_SOURCES)]}
+    rerank = RerankCandidates(folder, "user", Rerank(), 1.0, f"{folder}-progress", own)
+    (shown,) = build.run_task(rerank, pa.Table.from_pylist([row], schema=SCORED)).to_pylist()
+    assert shown["sources"] == ["content", "cheaper"]
+    assert shown["reason"] == {"kind": "own", "anchor": None, "text": "costs less"}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("tests.workers.test_features:too_few", r"too_few returned the shape \(4, 3\), not \(4, 30\)"),
+        ("tests.workers.test_features:boundless", "not finite"),
+        ("tests.workers.test_features:nothing", "nothing"),
+        ("no_such_shop.sources:near", "no_such_shop"),
+        ("tests.workers.test_features:NUM_ITEMS", "is no function"),
+    ],
+)
+def test_an_own_source_that_cannot_be_used_is_named(
+    world: tuple[Any, ...], build: Any, source: str, message: str
+) -> None:
+    folder, _, profiles, _ = world
+    task = RetrieveCandidates(folder, CONFIG, "cpu", 0, f"{folder}-progress", REACH, (source,))
+    with pytest.raises(ConfigError, match=message):
+        build.run_task(task, pa.Table.from_pylist(profiles, schema=PROFILES))
 
 
 def test_a_profile_without_times_has_places_instead(world: tuple[Any, ...], build: Any) -> None:

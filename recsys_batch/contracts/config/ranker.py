@@ -1,10 +1,14 @@
 """The learned ranker: which model scores the candidates, what its sources propose, and what it learns from."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator
 
+from recsys_batch.contracts.columns import CANDIDATE_SOURCES
 from recsys_batch.contracts.config.block import Block, EventType
+
+_SOURCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 class Ranker(Block):
@@ -15,6 +19,8 @@ class Ranker(Block):
 
     model: str = Field("registry:ranker", pattern=r"^registry:[A-Za-z_][\w-]*(@[0-9a-f]{12})?$")
     """`registry:NAME` (the champion) or `registry:NAME@VERSION`; `ranker: registry:NAME` is short for the block."""
+    sources: list[str] = Field([], max_length=5)
+    """The shop's own candidate sources, `MODULE:FUNCTION` each (docs/ranking.md)."""
     candidates: int = Field(100, ge=10)
     """What each of the ranker's own sources proposes."""
     neighbors: int = Field(200, ge=10)
@@ -27,6 +33,18 @@ class Ranker(Block):
     """Larger catalogs go without EASE: its time grows with the cube of the number of items that anyone acted on."""
     reference_users: int = Field(20_000, ge=0)
     """Users, of those who acted last, that `user_knn` looks for neighbors among."""
+
+    @field_validator("sources")
+    @classmethod
+    def _are_named_apart(cls, sources: list[str]) -> list[str]:
+        names = [*CANDIDATE_SOURCES]
+        for source in sources:
+            if not _SOURCE.fullmatch(source):
+                raise ValueError(f"{source!r} is not of the form MODULE:FUNCTION, such as my_shop.sources:near_price")
+            if (name := source.partition(":")[2]) in names:
+                raise ValueError(f"{source!r}: another source is called {name}; rename the function")
+            names.append(name)
+        return sources
 
 
 class RankerTraining(Block):
