@@ -10,7 +10,9 @@ from rich.console import Console
 from recsys_batch.contracts.columns import EVENT_TYPES
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError
+from recsys_batch.measure.bins import BinResult
 from recsys_batch.measure.hold_out import HoldOut, dates_of, hold_out
+from recsys_batch.measure.published import bins_of_users, compare_outcomes, measure_queries
 from recsys_batch.measure.requests import measure_requests
 from recsys_batch.measure.results import RunResult, measure_cuts
 from recsys_batch.pipeline import run_night
@@ -18,6 +20,7 @@ from recsys_batch.report.comparison_table import print_arms, print_comparisons
 from recsys_batch.report.evaluation_table import print_bins, print_runs
 from recsys_batch.spark.evaluation.accuracy import OUTCOME_METRICS, measure_keys
 from recsys_batch.spark.evaluation.arms import arm_values, compare_arms, published_arms
+from recsys_batch.spark.evaluation.changes.sides import Side
 from recsys_batch.spark.evaluation.comparison import compare_runs
 from recsys_batch.spark.evaluation.published import follow_up
 from recsys_batch.spark.lake.tables import Lake
@@ -61,6 +64,28 @@ def evaluate(spark: SparkSession, config: Config, ds: date, asked: Asked, consol
         return _measure_users(lake, config, ds, asked, console)
 
 
+def print_outcomes(config: Config, sides: tuple[Side, Side], asked: Asked, console: Console) -> Found:
+    """Print which of two sides' user lists fared better against what came after, and return the figures."""
+    with with_settings(sides[0].lake.spark, local_time(config.prepare.timezone)):
+        compared = compare_outcomes(
+            sides,
+            days=asked.days,
+            event_types=asked.event_types,
+            length=config.rerank.top_n,
+            repeats=config.rerank.allow_repeats,
+        )
+    names = [f"{side.facts.state} {side.facts.run_id}" for side in sides]
+    types = ", ".join(asked.event_types)
+    title = f"user lists of {names[1]} against those of {names[0]} (baseline): {types} of {asked.days} days since"
+    print_comparisons(title, compared, "baseline", console)
+    found = {
+        each.metric: {"candidate": round(each.ours, 4), "baseline": round(each.baseline, 4)}
+        | {"difference": [round(v, 4) for v in (each.difference.mean, each.difference.low, each.difference.high)]}
+        for each in compared
+    }
+    return {"outcomes": {"users": compared[0].num_keys, **found}}
+
+
 def _hold_out(spark: SparkSession, config: Config, ds: date, asked: Asked, console: Console) -> Found:
     options, length = HoldOut(asked.days, asked.event_types, asked.users, asked.export), config.rerank.top_n
     cuts = [hold_out(spark, config, cut, options, run_night) for cut in dates_of(ds, asked.days, asked.cuts)]
@@ -71,7 +96,7 @@ def _hold_out(spark: SparkSession, config: Config, ds: date, asked: Asked, conso
     title = f"{config.name}: nights of {dates} against {', '.join(asked.event_types)} of {asked.days} days, {kind}"
     print_runs(title, ((r.run, r.values, r.against, r.shares) for r in results), console)
     title = f"ndcg@{length} by user, recall of targets by item: where it wins and loses"
-    print_bins(title, [(b.kind, b.name, b.size, b.values) for b in bins], console)
+    _print_bins(title, bins, console)
     return {
         "cuts": [cut.ds.isoformat() for cut in cuts],
         "days": asked.days,
@@ -113,13 +138,29 @@ def _measure_users(lake: Lake, config: Config, ds: date, asked: Asked, console: 
     compared = [compare_runs(ours, popular, f"{metric}@{length}") for metric in OUTCOME_METRICS]
     title = f"{config.name}: lists of {ds} against {', '.join(types)} of {outcome.first} to {outcome.last}"
     print_comparisons(title, compared, "popular", console)
+    by_user = bins_of_users(lake, ds, asked.days, outcome, ours, popular, f"ndcg@{length}")
+    _print_bins(f"ndcg@{length} by user: where the lists win and lose", by_user, console)
     return {
         **_measure_arms(lake, config, ds, ours, [each.metric for each in compared], console),
         "days": [outcome.first.isoformat(), outcome.last.isoformat()],
         "users": compared[0].num_keys,
         **{each.metric: round(each.ours, 4) for each in compared},
         **{f"popular {each.metric}": round(each.baseline, 4) for each in compared},
+        **_measure_queries(lake, ds, asked, length, console),
     }
+
+
+def _measure_queries(lake: Lake, ds: date, asked: Asked, length: int, console: Console) -> Found:
+    found = measure_queries(lake, ds, asked.days, length)
+    if found is None:
+        return {}
+    _print_bins(f"ndcg@{length} of query lists on what was found by searching since", found.bins, console)
+    metrics = {f"{each.metric}@{each.k}": round(each.value, 4) for each in found.metrics}
+    return {"query_lists": {"queries": found.metrics[0].num_keys, **metrics}}
+
+
+def _print_bins(title: str, bins: Sequence[BinResult], console: Console) -> None:
+    print_bins(title, [(b.kind, b.name, b.size, b.values) for b in bins], console)
 
 
 def _measure_arms(

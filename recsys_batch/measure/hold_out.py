@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from scipy import sparse
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import InputNotReadyError
 from recsys_batch.contracts.run_facts import NightOptions
 from recsys_batch.measure.baselines import Cases, all_baselines, describe, trial_of_days, tuned_lists
-from recsys_batch.measure.known import Known, canonical_items, names_of, read_known
+from recsys_batch.measure.known import Known, groups_of_items, names_of, read_known
 from recsys_batch.measure.outcome import read_outcome
 from recsys_batch.replay.train import train_ranker
 from recsys_batch.report.summary import RunSummary
@@ -60,9 +61,9 @@ class Cut:
     targets: DataFrame
     """user_id, item_id."""
     users: pa.Table
-    """user_id, and what groups users: num_acts, days_since (their newest act)."""
+    """user_id, and what groups users: num_acts, days_since (their newest act), language and category of most acts."""
     items: DataFrame
-    """item_id, and what groups targets: num_users, age_days (since the first act on it), category."""
+    """item_id, and what groups targets: num_users, age_days (since the first act on it), language, category."""
     settings: dict[str, str]
     """Baseline -> the settings that were chosen."""
 
@@ -119,6 +120,7 @@ def _compare(lake: Lake, config: Config, ds: date, options: HoldOut, run_id: str
         )
     )
     delete_folder(lake.spark, folder)
+    groups = groups_of_items(lake, ds, prepared).where("item_index = canonical_index").orderBy("item_id").toArrow()
     kept = targets[keys_B].tocoo()
     wanted = pa.table({"user_id": known.keys_K[keys_B[kept.row]], "item_id": known.items_I[kept.col]})
     users = lake.spark.createDataFrame(pa.table({"user_id": known.keys_K[keys_B]}))
@@ -132,8 +134,8 @@ def _compare(lake: Lake, config: Config, ds: date, options: HoldOut, run_id: str
         ds,
         ours.unionByName(lake.spark.createDataFrame(others)),
         lake.spark.createDataFrame(wanted),
-        _facts_of_users(known, keys_B),
-        _facts_of_items(lake, ds, prepared, known),
+        _facts_of_users(known, keys_B, groups),
+        lake.spark.createDataFrame(_facts_of_items(known, groups)),
         {each.name: describe(each.settings) for each in made},
     )
 
@@ -183,23 +185,35 @@ def _export(folder: Path, known: Known, targets: pa.Table, lists: pa.Table) -> N
     log.info("%s: acts, items, targets and lists of %s users", folder, f"{len(set(targets['user_id'].to_pylist())):,}")
 
 
-def _facts_of_users(known: Known, keys_B: Indices) -> pa.Table:
+def _facts_of_users(known: Known, keys_B: Indices, groups: pa.Table) -> pa.Table:
     acts = known.all_acts
     newest_K = np.full(len(known.keys_K), np.inf)
     np.minimum.at(newest_K, acts.keys_E, acts.ages_E)
     counts_K = np.bincount(acts.keys_E, minlength=len(known.keys_K))
-    return pa.table({"user_id": known.keys_K[keys_B], "num_acts": counts_K[keys_B], "days_since": newest_K[keys_B]})
+    facts = {"user_id": known.keys_K[keys_B], "num_acts": counts_K[keys_B], "days_since": newest_K[keys_B]}
+    return pa.table(facts | {name: _of_most_acts(known, keys_B, groups[name]) for name in ("language", "category")})
 
 
-def _facts_of_items(lake: Lake, ds: date, run_id: str, known: Known) -> DataFrame:
+def _of_most_acts(known: Known, keys_B: Indices, names_I: pa.ChunkedArray) -> pa.Array:
+    """Return the group of items that each key acted on most, the first by name of equal ones; null where in none."""
+    acts, coded = known.all_acts, names_I.combine_chunks().dictionary_encode()
+    codes_I = coded.indices.fill_null(-1).to_numpy()
+    names, codes_E = np.asarray(coded.dictionary.to_pylist(), dtype=object), codes_I[acts.items_E]
+    order = np.argsort(names)
+    grouped = codes_E >= 0
+    pairs = (acts.keys_E[grouped], np.argsort(order)[codes_E[grouped]])
+    shape = (len(known.keys_K), max(len(names), 1))
+    counts_BG = sparse.coo_array((np.ones(int(grouped.sum())), pairs), shape=shape).tocsr()[keys_B].toarray()
+    places_B = counts_BG.argmax(axis=1)
+    some_B = counts_BG.max(axis=1) > 0
+    return pa.array([names[order[n]] if some else None for n, some in zip(places_B, some_B, strict=True)], pa.string())
+
+
+def _facts_of_items(known: Known, groups: pa.Table) -> pa.Table:
     oldest_I = np.full(len(known.items_I), -1.0)
     np.maximum.at(oldest_I, known.all_acts.items_E, known.all_acts.ages_E)
-    facts = pa.table(
-        {"item_id": known.items_I, "num_users": known.counted.popularity(float("inf")), "age_days": oldest_I}
-    )
-    catalog = canonical_items(lake, ds, run_id)
-    top_level = F.trim(F.element_at(F.split("category", ">"), 1)).alias("category")
-    return lake.spark.createDataFrame(facts).join(catalog.select("item_id", top_level), "item_id")
+    facts = {"item_id": known.items_I, "num_users": known.counted.popularity(float("inf")), "age_days": oldest_I}
+    return pa.table(facts | {name: groups[name] for name in ("language", "category")})
 
 
 def dates_of(ds: date, days: int, cuts: int) -> list[date]:

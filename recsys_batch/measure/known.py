@@ -13,6 +13,7 @@ from scipy import sparse
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.rules.baselines.log import Indices, Log, Mask
+from recsys_batch.spark.evaluation.segments import language_of
 from recsys_batch.spark.lake.prepared import read_prepared
 from recsys_batch.spark.lake.tables import Lake
 
@@ -56,6 +57,18 @@ def canonical_items(lake: Lake, ds: date, run_id: str) -> DataFrame:
     """Return the run's catalog, one row a product: item_index, item_id, eligible and the category."""
     items = read_prepared(lake, Tables.ITEMS, ds, run_id).where("item_index = canonical_index")
     return items.select("item_index", "item_id", "eligible", "category")
+
+
+def groups_of_items(lake: Lake, ds: date, run_id: str) -> DataFrame:
+    """Return what groups the run's items: item_index, canonical_index, item_id, language (of the title), category.
+
+    The category is the first level of its path; null where there is none.
+    """
+    top_level = F.trim(F.element_at(F.split("category", ">"), 1)).alias("category")
+    items = read_prepared(lake, Tables.ITEMS, ds, run_id)
+    return items.select(
+        "item_index", "canonical_index", "item_id", language_of(F.col("title")).alias("language"), top_level
+    )
 
 
 def read_known(lake: Lake, ds: date, run_id: str, event_types: Sequence[str]) -> Known:

@@ -2,24 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from recsys_batch.measure.bins import TARGET_KINDS, USER_KINDS, BinResult, mean_by_bin
 from recsys_batch.measure.hold_out import NIGHT, Cut
 from recsys_batch.rules.metrics.paired_tests import Interval, paired_bootstrap
 from recsys_batch.spark.evaluation.accuracy import OUTCOME_METRICS, measure_keys
 from recsys_batch.spark.evaluation.exposure import measure_coverage
-from recsys_batch.spark.evaluation.segments import bin_of
 
 _CASE = "case"
 _SHARES = ("catalog_coverage", "top_share")
 _SAMPLES = 2_000
 Values = npt.NDArray[np.float64]
-# Upper edges of the bins of users and targets.
-_ACTS, _DAYS, _USERS = (2, 6, 21, 101), (2, 8, 31, 91), (1, 10, 100, 1000)
+_NDCG = OUTCOME_METRICS.index("ndcg")
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,6 @@ class RunResult:
     """Metric -> mean of the night less this run, by user; empty for the night itself."""
     shares: dict[str, float]
     """catalog_coverage and top_share of the lists, means over the cuts."""
-
-
-@dataclass(frozen=True)
-class BinResult:
-    """A bin of users or targets: NDCG of the night and of the best baseline for users; recall for targets."""
-
-    kind: str
-    name: str
-    size: int
-    values: dict[str, float]
-    """Run -> mean."""
 
 
 def measure_cuts(cuts: Sequence[Cut], length: int) -> tuple[list[RunResult], list[BinResult]]:
@@ -135,69 +125,20 @@ def _coverage(cut: Cut, runs: Sequence[str], length: int) -> dict[str, dict[str,
 def _bins_of_users(
     cuts: Sequence[Cut], of_cuts: Sequence[dict[str, dict[str, Values]]], runs: Sequence[str]
 ) -> list[BinResult]:
-    place = OUTCOME_METRICS.index("ndcg")
-    grouped: dict[tuple[str, int, str], list[list[float]]] = {}
+    tables = []
     for cut, values in zip(cuts, of_cuts, strict=True):
-        for row in cut.users.to_pylist():
-            mine = [float(values[run][row["user_id"]][place]) for run in runs]
-            for kind, edges, value in (
-                ("acts of the user", _ACTS, row["num_acts"]),
-                ("days since the last", _DAYS, row["days_since"]),
-            ):
-                order, name = _bin(value, edges)
-                grouped.setdefault((kind, order, name), []).append(mine)
-    return [
-        BinResult(kind, name, len(rows), dict(zip(runs, np.mean(rows, axis=0).tolist(), strict=True)))
-        for (kind, _, name), rows in sorted(grouped.items())
-    ]
+        users, table = cut.users["user_id"].to_pylist(), cut.users
+        for run in runs:
+            table = table.append_column(run, pa.array([values[run][user][_NDCG] for user in users], pa.float64()))
+        tables.append(table)
+    rows = cuts[0].lists.sparkSession.createDataFrame(pa.concat_tables(tables))
+    return mean_by_bin(rows, USER_KINDS, runs)
 
 
 def _bins_of_targets(cuts: Sequence[Cut], runs: Sequence[str], length: int) -> list[BinResult]:
-    hits = [F.col("run") == run for run in runs]
     found = []
     for cut in cuts:
         lists = cut.lists.where(F.col("run").isin(*runs) & (F.col("rank") <= length))
-        by_target = lists.groupBy("user_id", "item_id").agg(
-            *(F.max(hit.cast("int")).alias(f"hit_{n}") for n, hit in enumerate(hits))
-        )
-        found.append(cut.targets.join(by_target, ["user_id", "item_id"], "left").join(cut.items, "item_id"))
-    rows: DataFrame = found[0]
-    for more in found[1:]:
-        rows = rows.unionByName(more)
-    rows = rows.persist()
-    results = []
-    for kind, edges, column in (
-        ("buyers of the target", _USERS, "num_users"),
-        ("days since its first", _DAYS, "age_days"),
-    ):
-        bins = bin_of(F.col(column), edges)
-        results += [
-            BinResult(kind, _bin_name(row.bin, edges), row.size, _shares(row, runs))
-            for row in _recall(rows, bins, runs).orderBy("bin").collect()
-        ]
-    top = _recall(rows.where("category IS NOT NULL"), F.col("category"), runs).orderBy(F.desc("size"), "bin").limit(6)
-    results += [BinResult("category", row.bin, row.size, _shares(row, runs)) for row in top.collect()]
-    rows.unpersist()
-    return results
-
-
-def _recall(rows: DataFrame, bins: Column, runs: Sequence[str]) -> DataFrame:
-    shares = (F.avg(F.coalesce(f"hit_{n}", F.lit(0))).alias(f"share_{n}") for n in range(len(runs)))
-    return rows.groupBy(bins.alias("bin")).agg(F.count("*").alias("size"), *shares)
-
-
-def _shares(row: object, runs: Sequence[str]) -> dict[str, float]:
-    return {run: float(getattr(row, f"share_{n}")) for n, run in enumerate(runs)}
-
-
-def _bin(value: float, edges: Sequence[int]) -> tuple[int, str]:
-    order = int(np.searchsorted(edges, value, side="right"))
-    return order, _bin_name(order, edges)
-
-
-def _bin_name(order: int, edges: Sequence[int]) -> str:
-    """Return `0 to 1`, `2 to 5`, ..., `101 or more`."""
-    if order == len(edges):
-        return f"{edges[-1]} or more"
-    low = edges[order - 1] if order else 0
-    return f"{low} to {edges[order] - 1}" if edges[order] - 1 > low else f"{low}"
+        hits = lists.groupBy("user_id", "item_id").pivot("run", list(runs)).agg(F.lit(1.0))
+        found.append(cut.targets.join(hits, ["user_id", "item_id"], "left").join(cut.items, "item_id"))
+    return mean_by_bin(reduce(DataFrame.unionByName, found).fillna(0.0, list(runs)), TARGET_KINDS, runs)

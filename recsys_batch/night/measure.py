@@ -16,13 +16,13 @@ from recsys_batch.contracts.columns import Lists, Tables
 from recsys_batch.contracts.gates import Check, Verdict, at_least
 from recsys_batch.night.context import Run
 from recsys_batch.rules.metrics.paired_tests import Interval
-from recsys_batch.spark.datasets.labels import session_results
+from recsys_batch.spark.datasets.labels import found_by_searching
 from recsys_batch.spark.evaluation.accuracy import OUTCOME_METRICS, measure_keys
 from recsys_batch.spark.evaluation.arms import arms_of
 from recsys_batch.spark.evaluation.changes.pairs import ON_BOTH, list_rows, pair_keys, pair_rows
 from recsys_batch.spark.evaluation.comparison import metric_interval
 from recsys_batch.spark.evaluation.exposure import measure_coverage
-from recsys_batch.spark.evaluation.published import outcome_of
+from recsys_batch.spark.evaluation.published import acts_between, outcome_of, with_canonical_items
 from recsys_batch.spark.evaluation.results import ListMetric, average_values
 from recsys_batch.spark.evaluation.segments import bin_of
 from recsys_batch.spark.lake.runs import recent_counts
@@ -71,7 +71,7 @@ def _outcome(run: Run, table: str, release: Row) -> list[Check]:
         case Tables.USER_RECOMMENDATIONS:
             return _outcome_of_users(run, release)
         case Tables.QUERY_RECOMMENDATIONS:
-            return _plain_outcome(run, table, release, _after_searching(run, release.ds))
+            return _plain_outcome(run, table, release, found_by_searching(_since(run, release.ds)))
         case Tables.SIMILAR_ITEMS:
             return _plain_outcome(run, table, release, _together(run, release.ds))
         case _:
@@ -193,20 +193,14 @@ def _plain_outcome(run: Run, table: str, release: Row, targets: DataFrame) -> li
     lists = read_release(run.lake, release, table).select(
         F.col(Lists.KEY[table]).alias("key"), F.col(Lists.ITEM[table]).alias("item_id"), "rank"
     )
+    targets = with_canonical_items(targets, run.items())
     asked = targets.join(lists.select("key").distinct(), "key", "left_semi")
     found = average_values(measure_keys(lists, asked, metrics=OUTCOME_METRICS, ks=(length,), key="key"), key="key")
     return [_row(table, "outcome_keys", found[0].num_keys if found else 0), *_rows(table, found)]
 
 
 def _since(run: Run, ds: date) -> DataFrame:
-    acts = run.read_prepared(Tables.INTERACTIONS)
-    return acts.where(F.to_date("event_time").between(F.lit(ds + timedelta(days=1)), F.lit(run.ds)))
-
-
-def _after_searching(run: Run, ds: date) -> DataFrame:
-    """Return (key, item_id): for each query the items that somebody clicked, carted or bought after searching it."""
-    results = session_results(_since(run, ds)).where("query IS NOT NULL AND clicks + carts + purchases > 0")
-    return results.select(F.col("query").alias("key"), "item_id").distinct()
+    return acts_between(run.read_prepared(Tables.INTERACTIONS), ds + timedelta(days=1), run.ds)
 
 
 def _together(run: Run, ds: date) -> DataFrame:

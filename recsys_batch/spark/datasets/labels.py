@@ -73,6 +73,12 @@ def _sum_up_results(attributed: DataFrame) -> DataFrame:
     )
 
 
+def found_by_searching(interactions: DataFrame) -> DataFrame:
+    """Return (key, item_id): for each query the items that somebody clicked, carted or bought after it."""
+    results = session_results(interactions).where("query IS NOT NULL AND clicks + carts + purchases > 0")
+    return results.select(F.col("query").alias("key"), "item_id").distinct()
+
+
 def count_positions(
     results: DataFrame, group_by: Literal["user_item", "query_item"], max_position: int
 ) -> list[PairCount]:

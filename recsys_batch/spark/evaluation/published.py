@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
@@ -32,11 +32,50 @@ class Outcome:
     """The same of what each of them bought before, by exp(-age / 60 days); empty without repeats."""
     targets: DataFrame
     """user_id, item_id: what the users did in the days after."""
+    before: DataFrame
+    """user_id, item_id, day: what users had done by then, of what counts."""
     num_acts: DataFrame
     """user_id, num_acts: how much users had done before, of what counts."""
     first: date
     last: date
     """The days that the targets are of."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """The newest published night, which knows what came after a date."""
+
+    newest: date
+    prepared_run: str
+    """Whose prepared rows of `newest` know it."""
+    last: date
+    """The last day that counts."""
+
+
+def find_release(lake: Lake, ds: date, table: str) -> Row:
+    """Return the release that stands for the date. Raises InputNotReadyError where it, or its table, is not there."""
+    release = latest_release(lake, ds)
+    if release is None or table not in release.tables:
+        raise InputNotReadyError(f"{table}: nothing published for {ds}; run the night first")
+    return release
+
+
+def find_later(lake: Lake, ds: date, days: int) -> Later:
+    """Return who knows what came in the `days` after a date.
+
+    Raises InputNotReadyError where no later date is published, whose night would know it.
+    """
+    later = [
+        row.ds for row in lake.read(Tables.RELEASES).where(F.col("ds") > F.lit(ds)).select("ds").distinct().collect()
+    ]
+    if not later:
+        raise InputNotReadyError(
+            f"{Tables.RELEASES}: no night after {ds} is published, so nobody knows yet what came of its lists; publish "
+            "a later date first"
+        )
+    newest = latest_release(lake, max(later))
+    assert newest is not None  # its date has a row  # noqa: S101
+    return Later(newest.ds, prepared_by(newest), min(newest.ds, ds + timedelta(days=days)))
 
 
 def follow_up(
@@ -50,30 +89,15 @@ def follow_up(
 ) -> Outcome:
     """Return the user lists published for `ds` with the events of the `days` after, as later nights prepared them.
 
-    For the rest see `outcome_of`. Raises InputNotReadyError where nothing is published for `ds`, or no later date whose
-    night would know what came.
+    For the rest see `outcome_of`. Raises the errors of `find_release` and `find_later`.
     """
-    release = latest_release(lake, ds)
-    if release is None or Tables.USER_RECOMMENDATIONS not in release.tables:
-        raise InputNotReadyError(f"{Tables.USER_RECOMMENDATIONS}: nothing published for {ds}; run the night first")
-    later = [
-        row.ds for row in lake.read(Tables.RELEASES).where(F.col("ds") > F.lit(ds)).select("ds").distinct().collect()
-    ]
-    if not later:
-        raise InputNotReadyError(
-            f"{Tables.RELEASES}: no night after {ds} is published, so nobody knows yet what came of its lists; publish "
-            "a later date first"
-        )
-    last = min(max(later), ds + timedelta(days=days))
-    newest = latest_release(lake, max(later))
-    assert newest is not None  # its date has a row  # noqa: S101
-    run = prepared_by(newest)
+    release, later = find_release(lake, ds, Tables.USER_RECOMMENDATIONS), find_later(lake, ds, days)
     return outcome_of(
         read_release(lake, release, Tables.USER_RECOMMENDATIONS),
-        read_prepared(lake, Tables.ITEMS, newest.ds, run),
-        read_prepared(lake, Tables.INTERACTIONS, newest.ds, run),
+        read_prepared(lake, Tables.ITEMS, later.newest, later.prepared_run),
+        read_prepared(lake, Tables.INTERACTIONS, later.newest, later.prepared_run),
         ds,
-        last,
+        later.last,
         event_types=event_types,
         length=length,
         repeats=repeats,
@@ -132,6 +156,7 @@ def outcome_of(
         _first(popular, length),
         _first(own if repeats else own.limit(0), length),
         targets,
+        before,
         before.groupBy("user_id").agg(F.count("*").alias("num_acts")),
         ds + timedelta(days=1),
         last,
@@ -148,6 +173,11 @@ def with_canonical_items(rows: DataFrame, items: DataFrame) -> DataFrame:
     names = items.select("item_id", "canonical_item_id")
     joined = rows.join(names, "item_id", "left")
     return joined.withColumn("item_id", F.coalesce("canonical_item_id", "item_id")).drop("canonical_item_id")
+
+
+def acts_between(interactions: DataFrame, first: date, last: date) -> DataFrame:
+    """Return the interactions of the days from `first` to `last`."""
+    return interactions.where(F.to_date("event_time").between(F.lit(first), F.lit(last)))
 
 
 def _popular(recent: DataFrame, items: DataFrame) -> DataFrame:

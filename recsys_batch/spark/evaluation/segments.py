@@ -10,6 +10,16 @@ from pyspark.sql import functions as F
 from recsys_batch.spark.evaluation.lists import check_columns
 from recsys_batch.spark.evaluation.results import ListMetric, value_columns
 
+# Language -> a character of it; the first that a text has counts. Of other scripts the letters are named.
+_SCRIPTS = {
+    "Japanese": r"[\p{IsHiragana}\p{IsKatakana}]",
+    "Korean": r"\p{IsHangul}",
+    "Chinese": r"\p{IsHan}",
+    "Cyrillic letters": r"\p{IsCyrillic}",
+    "Arabic letters": r"\p{IsArabic}",
+    "Latin letters": r"\p{IsLatin}",
+}
+
 
 @dataclass(frozen=True)
 class SegmentQuality:
@@ -39,6 +49,20 @@ class SegmentQuality:
 def bin_of(value: Column, edges: Sequence[float]) -> Column:
     """Return how many of the `edges`, which ascend, the value reaches: 0 below the first, null where it is null."""
     return reduce(Column.__add__, ((value >= edge).cast("int") for edge in edges))
+
+
+def language_of(text: Column) -> Column:
+    """Return the language of a text, as far as its script tells.
+
+    A text with a Chinese character is Chinese, unless it has Japanese or Korean ones too. One without a letter is
+    `other`, and so is none at all.
+    """
+    found = reduce(
+        lambda so_far, script: F.when(text.rlike(_SCRIPTS[script]), script).otherwise(so_far),
+        reversed(_SCRIPTS),
+        F.lit("other"),
+    )
+    return F.coalesce(found, F.lit("other"))
 
 
 def measure_segments(
