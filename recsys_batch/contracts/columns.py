@@ -127,6 +127,8 @@ USER_KNN: Final = "user_knn"
 TRENDING: Final = "trending"
 # Those that the blend joins; the others propose, and give evidence, where a ranker scores.
 BLENDED_SOURCES: Final = (CONTENT, COVISITATION, POPULARITY)
+# Those that propose the same to everyone.
+SHARED_SOURCES: Final = (POPULARITY, TRENDING)
 # The order is the bit order of `proposed` in the candidates table: append, never reorder.
 CANDIDATE_SOURCES: Final = (
     *BLENDED_SOURCES,

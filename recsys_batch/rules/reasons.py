@@ -9,9 +9,8 @@ from recsys_batch.contracts.columns import (
     EASE,
     ITEM_KNN,
     NEXT_BASKET,
-    POPULARITY,
     REPURCHASE,
-    TRENDING,
+    SHARED_SOURCES,
     USER_KNN,
 )
 
@@ -36,7 +35,6 @@ _TEXTS: Final = {
     ("user", "together"): "because you {verb} ",
     ("user", "similar"): "because you {verb} ",
 }
-_SHARED_BY_ALL: Final = (POPULARITY, TRENDING)
 
 
 def explain(list_kind: ListKind, source: str, anchor_title: str, event_type: str) -> tuple[str, str]:
@@ -53,7 +51,7 @@ def explain(list_kind: ListKind, source: str, anchor_title: str, event_type: str
         return "customers", "chosen by customers like you"
     if list_kind == "request" and source == CONTENT and not anchor_title:
         return "query", "matches your request"
-    if source in _SHARED_BY_ALL or not anchor_title:
+    if source in SHARED_SOURCES or not anchor_title:
         return POPULAR, "popular with other customers"
     if list_kind == "query":
         return "query", f'matches "{anchor_title}"'

@@ -8,6 +8,7 @@ history under several weights), TIFU-KNN (Hu et al., 2020: decayed baskets of si
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -284,6 +285,11 @@ def strongest(scores_PI: sp.csr_array, number: int, without_P: npt.NDArray[np.in
     kept = scores_PI.data > 0
     if without_P is not None:
         kept &= scores_PI.indices != without_P[rows]
+    # Most of a long row is far from its best: one pass finds the least that can matter, and only the rest is sorted.
+    for start, stop in pairwise(scores_PI.indptr.tolist()):
+        if stop - start > number:
+            row = np.where(kept[start:stop], scores_PI.data[start:stop], -np.inf)
+            kept[start:stop] &= row >= np.partition(row, -number)[-number]
     rows, columns, data = rows[kept], scores_PI.indices[kept], scores_PI.data[kept]
     order = np.lexsort((columns, -data, rows))
     starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=scores_PI.shape[0]))])

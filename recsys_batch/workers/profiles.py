@@ -5,6 +5,7 @@ Shapes: P profiles, N candidates of all profiles together, I items, L acts.
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -61,9 +62,10 @@ class Candidates:
 
     def ranks(self, scores_N: FloatArray) -> FloatArray:
         """Return each candidate's place, from 0, among its profile's by score; ties by row."""
-        order_N = np.lexsort((self.items_N, -scores_N, self.owners))
         ranks_N = np.empty(self.items_N.size, dtype=np.float32)
-        ranks_N[order_N] = np.arange(self.items_N.size) - self.starts_P[self.owners]
+        # Items ascend within a profile, so that a stable sort breaks ties by row.
+        for start, stop in pairwise(self.starts_P.tolist()):
+            ranks_N[start + np.argsort(-scores_N[start:stop], kind="stable")] = np.arange(stop - start)
         return ranks_N
 
 

@@ -97,8 +97,9 @@ def test_a_corruption_is_blocked_by_its_check(frame, shop, name):
     assert all(c.verdict == "block" for c in checks if c.check == blocked)
 
 
-def test_lists_of_popular_items_only_are_a_warning(frame, shop):
-    rows = [row | {"sources": ["popularity"]} if row["key"] == "u1" else row for row in sound()]
+@pytest.mark.parametrize("sources", [["popularity"], ["popularity", "trending"], ["trending"]])
+def test_lists_of_popular_items_only_are_a_warning(frame, shop, sources):
+    rows = [row | {"sources": sources} if row["key"] == "u1" else row for row in sound()]
     found = [(c.check, c.value, c.verdict) for c in check(frame, shop, rows) if c.verdict != "pass"]
     assert found == [("popularity_only_share", 0.5, "warn")]
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES
@@ -17,7 +20,7 @@ from recsys_batch.contracts.config.night import Content, Covisitation, Popularit
 from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.schemas import PROFILES, SCORED
 from recsys_batch.workers.evidence import ITEM_MODELS
-from recsys_batch.workers.features import FEATURES, Scores
+from recsys_batch.workers.features import FEATURES, Scores, strongest
 from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.ragged import Ragged
 from recsys_batch.workers.rank_learned import MakeExamples, feature_names, features_of
@@ -229,6 +232,33 @@ def test_likeness_by_text_and_how_many_sources_agree(world: tuple[Any, ...]) -> 
         cosines = [float(shop.vectors_ID[item] @ shop.vectors_ID[act]) for act in acts]
         assert_allclose(features["cosine_max"][n], max(cosines) if acts else math.nan, atol=1e-5)
         assert features["num_sources"][n] == bin(bits[n]).count("1")
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.booleans())
+def test_the_strongest_of_each_row_are_those_of_a_sort(seed: int, number: int, leave_out: bool) -> None:
+    rng = np.random.default_rng(seed)
+    # Few distinct values, so that many tie; some are not positive.
+    dense = rng.integers(-2, 4, (5, 12)).astype(np.float32) * (rng.random((5, 12)) < 0.7)
+    without = rng.integers(-1, 12, 5) if leave_out else None
+    made = strongest(sp.csr_array(dense), number, without)
+    for row in range(5):
+        left_out = -1 if without is None else without[row]
+        wanted = [i for i in range(12) if dense[row, i] > 0 and i != left_out]
+        best = sorted(sorted(wanted, key=lambda i: (-dense[row, i], i))[:number])
+        assert made.indices[made.indptr[row] : made.indptr[row + 1]].tolist() == best
+
+
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=5), st.integers(0, 2**32 - 1))
+def test_ranks_are_the_places_of_a_sort_by_score_and_then_row(sizes: list[int], seed: int) -> None:
+    scores_N = np.random.default_rng(seed).integers(0, 3, sum(sizes)).astype(np.float32)
+    starts_P = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    items_N = np.concatenate([np.arange(size) for size in sizes]).astype(np.int64)
+    ranks_N = Candidates(starts_P, items_N).ranks(scores_N)
+    for start, stop in pairwise(starts_P.tolist()):
+        order = sorted(range(start, stop), key=lambda n: (-scores_N[n], n))
+        assert [order.index(n) for n in range(start, stop)] == ranks_N[start:stop].tolist()
 
 
 def test_every_source_proposes_its_best_open_items(world: tuple[Any, ...]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from recsys_batch.contracts.columns import Lists
+from recsys_batch.contracts.columns import SHARED_SOURCES, Lists
 from recsys_batch.contracts.gates import Check, at_least, at_most
 
 
@@ -82,6 +82,7 @@ def _measure_lists(rows: DataFrame, items: DataFrame, expected: Expectation) -> 
     else:
         pairs = expected.forbidden.select("key", "item").distinct().withColumn("forbidden", F.lit(True))
         marked = marked.join(pairs, ["key", "item"], "left")
+    shared = F.array(*map(F.lit, SHARED_SOURCES))
     per_list = marked.groupBy("key").agg(
         F.count("*").alias("n"),
         F.max("rank").alias("last"),
@@ -92,7 +93,7 @@ def _measure_lists(rows: DataFrame, items: DataFrame, expected: Expectation) -> 
         F.sum(F.col("rising").cast("int")).alias("rising"),
         F.sum(F.col("eligible").isNull().cast("int")).alias("not_eligible"),
         F.sum((F.coalesce(F.length("reason.text"), F.lit(0)) == 0).cast("int")).alias("unexplained"),
-        F.max((F.array_join("sources", ",") != "popularity").cast("int")).alias("personal"),
+        F.max((F.size(F.array_except("sources", shared)) > 0).cast("int")).alias("personal"),
         F.count_if("forbidden").alias("forbidden"),
     )
     asked = expected.keys.select("key", "room", F.when(F.col("room") > 0, 1).alias("asked"))
