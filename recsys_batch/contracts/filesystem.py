@@ -2,6 +2,8 @@
 
 import re
 
+import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):/")
@@ -22,6 +24,12 @@ def open_folder(uri: str) -> tuple[pafs.FileSystem, str]:
         return pafs.LocalFileSystem(), uri
     system, path = pafs.FileSystem.from_uri(uri)
     return system, path
+
+
+def read_parquet(uri: str) -> pa.Table:
+    """Return all rows of the Parquet files in a folder, in the order of the files."""
+    system, path = open_folder(uri)
+    return pads.dataset(path, filesystem=system, format="parquet").to_table()
 
 
 def arrow_uri(uri: str) -> str:

@@ -6,19 +6,16 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.dataset as pads
 import scipy.sparse as sp
 
-from recsys_batch.contracts.columns import BASKET, EASE, ITEM_KNN, NEXT_BASKET
-from recsys_batch.contracts.filesystem import open_folder
+from recsys_batch.contracts.columns import COVISITATION
+from recsys_batch.contracts.evidence import EVIDENCE, ITEM_MODELS
+from recsys_batch.contracts.filesystem import read_parquet
+from recsys_batch.rules.sparse_rows import owners_of
 from recsys_batch.workers.item_index import ItemIndex, read_item_index, read_pairs
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-
-ITEM_MODELS = (ITEM_KNN, BASKET, NEXT_BASKET, EASE)
-EVIDENCE = "evidence"
-"""Folder below the index: `facts`, `users`, and a folder an item-item model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +44,7 @@ class Evidence:
     facts: dict[str, FloatArray]
     """Columns of `spark.retrieval.evidence.item_facts`, price, and codes of brand and categories; (I,) each."""
     models: dict[str, sp.csr_matrix]
-    """Item-item models by name, row of the item -> row of the neighbor."""
+    """Item-item models by name, co-visitation among them, row of the item -> row of the neighbor; float32."""
     users: ReferenceUsers
 
 
@@ -56,15 +53,17 @@ def read_evidence(index_folder: str) -> Evidence:
     """Read what the night wrote beside its item index; once per process and folder."""
     index = read_item_index(index_folder)
     folder = f"{index_folder}/{EVIDENCE}"
+    models = {name: read_pairs(f"{folder}/{name}", index.finder) for name in ITEM_MODELS}
+    models[COVISITATION] = index.neighbors_II
     return Evidence(
         _read_facts(f"{folder}/facts", index),
-        {name: read_pairs(f"{folder}/{name}", index.finder) for name in ITEM_MODELS},
+        {name: pairs.astype(np.float32) for name, pairs in models.items()},
         _read_users(f"{folder}/users", index),
     )
 
 
 def _read_facts(folder: str, index: ItemIndex) -> dict[str, FloatArray]:
-    table = _read(folder)
+    table = read_parquet(folder)
     rows = index.finder.find(table["item_index"].to_numpy().astype(np.int64))
     known = rows >= 0
     facts = {}
@@ -87,7 +86,7 @@ def _read_facts(folder: str, index: ItemIndex) -> dict[str, FloatArray]:
 
 
 def _read_users(folder: str, index: ItemIndex) -> ReferenceUsers:
-    table = _read(folder)
+    table = read_parquet(folder)
     items = index.finder.find(table["item_index"].to_numpy().astype(np.int64))
     known = items >= 0
     names = np.asarray(table["user_id"].to_pylist(), dtype=object)[known]
@@ -104,12 +103,7 @@ def unit_rows(weights_PI: sp.csr_array, idf_I: FloatArray) -> sp.csr_array:
     """Return the rows times `idf_I`, scaled to length 1; empty ones stay."""
     scaled = weights_PI.copy()
     scaled.data = scaled.data * idf_I[scaled.indices]
-    rows = np.repeat(np.arange(scaled.shape[0]), np.diff(scaled.indptr))
+    rows = owners_of(scaled.indptr)
     lengths = np.sqrt(np.bincount(rows, weights=scaled.data.astype(np.float64) ** 2, minlength=scaled.shape[0]))
     scaled.data = (scaled.data / np.maximum(lengths, 1e-12)[rows]).astype(np.float32)
     return scaled
-
-
-def _read(uri: str) -> pa.Table:
-    system, path = open_folder(uri)
-    return pads.dataset(path, filesystem=system, format="parquet").to_table()

@@ -8,7 +8,6 @@ history under several weights), TIFU-KNN (Hu et al., 2020: decayed baskets of si
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,9 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from recsys_batch.contracts.columns import BLENDED_SOURCES, COVISITATION, EASE, ITEM_KNN, NEXT_BASKET, USER_KNN
-from recsys_batch.workers.evidence import ITEM_MODELS, Evidence, read_evidence, unit_rows
+from recsys_batch.contracts.evidence import ITEM_MODELS, RECENT_DAYS, WINDOWS
+from recsys_batch.rules.sparse_rows import strongest
+from recsys_batch.workers.evidence import Evidence, read_evidence, unit_rows
 from recsys_batch.workers.item_index import ItemIndex, read_item_index
 from recsys_batch.workers.profiles import Acts, Candidates
 
@@ -25,12 +26,8 @@ FloatArray = npt.NDArray[np.float32]
 _NEAR_USERS = 100
 # Half-lives do not fit every shop, so there are several; days.
 _DECAYS = (15.0, 60.0, 180.0)
-_RECENT = 60.0
 # Newest acts that a candidate is compared with one by one.
 _NEAREST_OF = 20
-_WINDOWS = ("3", "7", "14", "30", "90", "all")
-
-
 _HISTORIES = ("recent", "all", "last")
 _RANKED = (f"{EASE}_all", f"{EASE}_recent", USER_KNN, f"{ITEM_KNN}_recent", f"{NEXT_BASKET}_last", "content")
 FEATURES: tuple[str, ...] = (
@@ -38,7 +35,7 @@ FEATURES: tuple[str, ...] = (
     USER_KNN,
     *BLENDED_SOURCES,
     *("cosine", "cosine_last", "cosine_max", "num_sources"),
-    *(f"users_{window}" for window in _WINDOWS),
+    *(f"users_{window}" for window in WINDOWS),
     *("trend_week", "trend_month", "bought_share", "first_act", "last_act", "price", "repeat_share", "interval"),
     *("own_times", "own_bought", "own_last", "own_interval", "own_due", "own_since_last_day", "own_place", "own_share"),
     *(f"own_decayed_{days:g}" for days in _DECAYS),
@@ -63,15 +60,14 @@ class Scores:
         """What counts of the acts: `recent` (decayed weights), `all` (every item 1), `last` (the last day's)."""
         acts = self.acts
         return {
-            "recent": acts.matrix(acts.weights_L * acts.decay(_RECENT), largest=3.0),
+            "recent": acts.matrix(acts.weights_L * acts.decay(RECENT_DAYS), largest=3.0),
             "all": acts.matrix(np.ones(acts.items.values.size), largest=1.0),
             "last": _without_zeros(acts.matrix(acts.on_last_day.astype(np.float32), largest=1.0)),
         }
 
     def of_model(self, name: str, history: str) -> sp.csr_array:
         """Return the scores of an item-item model for a history of `histories`, shape (P, I)."""
-        model = self.index.neighbors_II if name == COVISITATION else self.evidence.models[name]
-        made = sp.csr_array(self.histories[history] @ model.astype(np.float32))
+        made = sp.csr_array(self.histories[history] @ self.evidence.models[name])
         made.sort_indices()
         return made
 
@@ -80,18 +76,13 @@ class Scores:
         """Items of the users most like each profile by cosine of decayed, idf-weighted acts, shape (P, I)."""
         users = self.evidence.users
         acts = self.acts
-        decayed = acts.matrix(acts.weights_L * acts.decay(_RECENT), largest=1.0)
+        decayed = acts.matrix(acts.weights_L * acts.decay(RECENT_DAYS), largest=1.0)
         alike = sp.csr_array(unit_rows(decayed, users.idf_I) @ users.units_IR)
         alike.sort_indices()
         own_P = users.rows_of(self.keys)
-        kept = sp.csr_array(strongest(alike, _NEAR_USERS, without_P=own_P) @ users.weights_RI)
+        kept = sp.csr_array(strongest(alike, _NEAR_USERS, without=own_P) @ users.weights_RI)
         kept.sort_indices()
         return kept
-
-    @cached_property
-    def own(self) -> sp.csr_array:
-        """How often each profile acted on an item, shape (P, I)."""
-        return self.acts.matrix(np.ones(self.acts.items.values.size))
 
 
 def scores_of(index_folder: str, batch: pa.RecordBatch) -> Scores:
@@ -155,7 +146,7 @@ def _texts(
 
 def _items(scores: Scores, candidates: Candidates) -> Iterator[tuple[str, npt.NDArray[np.floating]]]:
     facts, items_N = scores.evidence.facts, candidates.items_N
-    for window in _WINDOWS:
+    for window in WINDOWS:
         yield f"users_{window}", facts[f"users_{window}"][items_N]
     yield "trend_week", ((4 * facts["users_7"] + 2) / (facts["users_30"] + 2))[items_N]
     yield "trend_month", ((3 * facts["users_30"] + 2) / (facts["users_90"] + 2))[items_N]
@@ -170,10 +161,10 @@ def _items(scores: Scores, candidates: Candidates) -> Iterator[tuple[str, npt.ND
 def _own(scores: Scores, candidates: Candidates) -> Iterator[tuple[str, npt.NDArray[np.floating]]]:
     """What the profile did with the candidate itself, and whether it is due again."""
     acts, pick = scores.acts, candidates.pick
-    times_N = pick(scores.own)
+    times_N = pick(acts.matrix(np.ones(acts.items.values.size)))
     has_N = times_N > 0
-    newest = acts.matrix(_newest_of_item(acts, acts.ages_L + 1))
-    oldest = acts.matrix(_oldest_of_item(acts, acts.ages_L + 1))
+    newest = acts.matrix(np.where(acts.is_newest_of_item, acts.ages_L + 1, 0))
+    oldest = acts.matrix(np.where(acts.is_oldest_of_item, acts.ages_L + 1, 0))
     last_N = np.where(has_N, pick(newest) - 1, np.nan)
     several_N = times_N > 1
     interval_N = np.where(several_N, (pick(oldest) - 1 - last_N) / np.maximum(times_N - 1, 1), np.nan)
@@ -184,7 +175,8 @@ def _own(scores: Scores, candidates: Candidates) -> Iterator[tuple[str, npt.NDAr
     yield "own_interval", interval_N
     yield "own_due", last_N / np.maximum(usual_N, 1.0)
     yield "own_since_last_day", last_N - acts.newest[candidates.owners]
-    yield "own_place", np.where(has_N, pick(acts.matrix(_newest_of_item(acts, acts.places + 1.0))) - 1, np.nan)
+    newest_place = acts.matrix(np.where(acts.is_newest_of_item, acts.places + 1.0, 0))
+    yield "own_place", np.where(has_N, pick(newest_place) - 1, np.nan)
     yield "own_share", times_N / np.maximum(_num_days(acts), 1)[candidates.owners]
     for days in _DECAYS:
         yield f"own_decayed_{days:g}", pick(acts.matrix(acts.weights_L * acts.decay(days)))
@@ -223,7 +215,7 @@ def _share_of_code(acts: Acts, candidates: Candidates, codes_I: FloatArray) -> F
     codes_N = codes_I[candidates.items_N]
     if (codes_I < 0).all():
         return np.full(candidates.items_N.size, np.nan, dtype=np.float32)
-    codes_L, weights_L = codes_I[acts.items.values].astype(np.int64), acts.decay(_RECENT)
+    codes_L, weights_L = codes_I[acts.items.values].astype(np.int64), acts.decay(RECENT_DAYS)
     known = codes_L >= 0
     width = int(codes_I.max()) + 1
     sums = sp.csr_array((weights_L[known], (acts.owners[known], codes_L[known])), shape=(len(acts), width))
@@ -248,27 +240,6 @@ def _num_days(acts: Acts) -> FloatArray:
     return np.bincount(acts.owners[is_new_L], minlength=len(acts)).astype(np.float32)
 
 
-def _newest_of_item(acts: Acts, values_L: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Return the values of the newest act of each profile on each item, 0 for the others."""
-    return np.where(_is_first(acts, np.arange(values_L.size)), values_L, 0)
-
-
-def _oldest_of_item(acts: Acts, values_L: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    return np.where(_is_first(acts, -np.arange(values_L.size)), values_L, 0)
-
-
-def _is_first(acts: Acts, order_L: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Return which act of a profile on an item comes first by the given order."""
-    items_L = acts.items.values
-    sorted_L = np.lexsort((order_L, items_L, acts.owners))
-    first_L = np.ones(sorted_L.size, dtype=np.bool_)
-    same = (items_L[sorted_L][1:] == items_L[sorted_L][:-1]) & (acts.owners[sorted_L][1:] == acts.owners[sorted_L][:-1])
-    first_L[1:] = ~same
-    flags_L = np.zeros(sorted_L.size, dtype=np.bool_)
-    flags_L[sorted_L] = first_L
-    return flags_L
-
-
 def _units(vectors_PD: npt.NDArray[np.floating]) -> FloatArray:
     lengths_P1 = np.linalg.norm(vectors_PD, axis=1, keepdims=True)
     return np.asarray(vectors_PD / np.maximum(lengths_P1, 1e-12), dtype=np.float32)
@@ -277,24 +248,3 @@ def _units(vectors_PD: npt.NDArray[np.floating]) -> FloatArray:
 def _without_zeros(matrix: sp.csr_array) -> sp.csr_array:
     matrix.eliminate_zeros()
     return matrix
-
-
-def strongest(scores_PI: sp.csr_array, number: int, without_P: npt.NDArray[np.int64] | None = None) -> sp.csr_array:
-    """Keep the `number` largest positive scores of every row, ties by column; `without_P` is a column to leave out."""
-    rows = np.repeat(np.arange(scores_PI.shape[0]), np.diff(scores_PI.indptr))
-    kept = scores_PI.data > 0
-    if without_P is not None:
-        kept &= scores_PI.indices != without_P[rows]
-    # Most of a long row is far from its best: one pass finds the least that can matter, and only the rest is sorted.
-    for start, stop in pairwise(scores_PI.indptr.tolist()):
-        if stop - start > number:
-            row = np.where(kept[start:stop], scores_PI.data[start:stop], -np.inf)
-            kept[start:stop] &= row >= np.partition(row, -number)[-number]
-    rows, columns, data = rows[kept], scores_PI.indices[kept], scores_PI.data[kept]
-    order = np.lexsort((columns, -data, rows))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=scores_PI.shape[0]))])
-    places = np.arange(order.size) - starts[rows[order]]
-    top = order[places < number]
-    made = sp.csr_array((data[top], (rows[top], columns[top])), shape=scores_PI.shape)
-    made.sort_indices()
-    return made

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 import scipy.sparse as sp
 
-from recsys_batch.contracts.filesystem import open_folder
+from recsys_batch.contracts.filesystem import read_parquet
 from recsys_batch.rules.blend import rank_order
 
 FloatMatrix = npt.NDArray[np.float32]
@@ -76,7 +75,7 @@ class ItemIndex:
 @lru_cache(maxsize=2)
 def read_item_index(folder: str) -> ItemIndex:
     """Read the index that the night wrote; once per process and folder, as a run's index never changes."""
-    items = _read(f"{folder}/items").sort_by("item_id")
+    items = read_parquet(f"{folder}/items").sort_by("item_id")
     num_items = items.num_rows
     for column in ("item_id", "item_index", "vector"):
         _refuse_nulls(folder, items, column)
@@ -102,7 +101,7 @@ def read_item_index(folder: str) -> ItemIndex:
 
 def read_pairs(folder: str, finder: RowFinder) -> sp.csr_matrix:
     """Return the weights in a folder of (item, neighbor, weight): row of the item -> row of the neighbor."""
-    pairs = _read(folder)
+    pairs = read_parquet(folder)
     rows, columns = (finder.find(pairs[side].to_numpy()) for side in ("item", "neighbor"))
     # Interactions may name items that have left the catalog.
     known = (rows >= 0) & (columns >= 0)
@@ -129,8 +128,3 @@ def _refuse_repeats(folder: str, items: pa.Table, column: str) -> None:
             f"{folder}/items: {column} {value!r} stands in {count} rows, and {len(repeated)} {column}(s) in several; "
             "an item has one row and one index of its own: write the index again"
         )
-
-
-def _read(uri: str) -> pa.Table:
-    system, path = open_folder(uri)
-    return pads.dataset(path, filesystem=system, format="parquet").to_table()

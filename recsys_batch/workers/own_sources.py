@@ -19,17 +19,22 @@ from recsys_batch.workers.features import Scores
 OwnSource = Callable[[Scores], sp.csr_array]
 
 
+def own_names(specs: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the shop's own sources: those of their functions."""
+    return tuple(spec.partition(":")[2] for spec in specs)
+
+
 def names_of(specs: Sequence[str]) -> tuple[str, ...]:
     """Return the names of all sources in the order of their bits, the shop's own behind ours."""
-    return (*CANDIDATE_SOURCES, *(spec.partition(":")[2] for spec in specs))
+    return (*CANDIDATE_SOURCES, *own_names(specs))
 
 
 @lru_cache(maxsize=4)
 def load_sources(specs: tuple[str, ...]) -> Mapping[str, OwnSource]:
     """Return the functions of `MODULE:FUNCTION` by their names. Raises ConfigError for one that is not there."""
     found: dict[str, OwnSource] = {}
-    for spec in specs:
-        module, _, name = spec.partition(":")
+    for spec, name in zip(specs, own_names(specs), strict=True):
+        module = spec.partition(":")[0]
         try:
             source = getattr(import_module(module), name)
         except (ImportError, AttributeError) as error:

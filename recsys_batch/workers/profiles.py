@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
+from recsys_batch.rules.sparse_rows import owners_of, values_at
 from recsys_batch.workers.ragged import Ragged
 
 FloatArray = npt.NDArray[np.float32]
@@ -36,7 +37,7 @@ class Candidates:
     @cached_property
     def owners(self) -> IntArray:
         """The profile of each candidate (N,)."""
-        return np.repeat(np.arange(len(self)), np.diff(self.starts_P))
+        return owners_of(self.starts_P)
 
     def __len__(self) -> int:
         """Return the number of profiles."""
@@ -46,19 +47,10 @@ class Candidates:
         """Return each candidate's score (N,) out of those of all items; 0 where a sparse one has none."""
         if not isinstance(scores_PI, np.ndarray):
             if scores_PI.shape[0] * scores_PI.shape[1] > _DENSE_CELLS:
-                return self._pick_sparse(scores_PI)
+                scores_PI.sum_duplicates()
+                return values_at(scores_PI, self.owners, self.items_N).astype(np.float32)
             scores_PI = scores_PI.toarray()
         return np.asarray(scores_PI[self.owners, self.items_N], dtype=np.float32)
-
-    def _pick_sparse(self, scores_PI: sp.csr_array) -> FloatArray:
-        scores_PI.sum_duplicates()
-        width = scores_PI.shape[1]
-        cells = np.repeat(np.arange(len(self)), np.diff(scores_PI.indptr)) * width + scores_PI.indices
-        if not cells.size:
-            return np.zeros(self.items_N.size, dtype=np.float32)
-        wanted_N = self.owners * width + self.items_N
-        places_N = np.minimum(np.searchsorted(cells, wanted_N), cells.size - 1)
-        return np.where(cells[places_N] == wanted_N, scores_PI.data[places_N], 0).astype(np.float32)
 
     def ranks(self, scores_N: FloatArray) -> FloatArray:
         """Return each candidate's place, from 0, among its profile's by score; ties by row."""
@@ -109,7 +101,7 @@ class Acts:
     @cached_property
     def owners(self) -> IntArray:
         """The profile of each act (L,)."""
-        return np.repeat(np.arange(len(self)), np.diff(self.items.starts))
+        return owners_of(self.items.starts)
 
     @cached_property
     def places(self) -> IntArray:
@@ -135,6 +127,24 @@ class Acts:
         # Acts of a day differ by hours: the day ends 24 hours before the newest.
         is_last = self.ages_L - self.newest[self.owners] < 1.0
         return np.where(np.isnan(self.ages_L), self.places == 0, is_last)
+
+    @cached_property
+    def is_newest_of_item(self) -> npt.NDArray[np.bool_]:
+        """Whether an act is the profile's newest on its item (L,)."""
+        return self._is_first(np.arange(self.items.values.size))
+
+    @cached_property
+    def is_oldest_of_item(self) -> npt.NDArray[np.bool_]:
+        """Whether an act is the profile's oldest on its item (L,)."""
+        return self._is_first(-np.arange(self.items.values.size))
+
+    def _is_first(self, order_L: IntArray) -> npt.NDArray[np.bool_]:
+        items_L = self.items.values
+        sorted_L = np.lexsort((order_L, items_L, self.owners))
+        keys_L = self.owners[sorted_L] * self.num_items + items_L[sorted_L]
+        first_L = np.zeros(sorted_L.size, dtype=np.bool_)
+        first_L[sorted_L] = np.append(True, keys_L[1:] != keys_L[:-1])[: sorted_L.size]
+        return first_L
 
     def matrix(self, values_L: npt.NDArray[np.floating], largest: float = np.inf) -> sp.csr_array:
         """Return the sums of the values of a profile's acts on an item, at most `largest`, shape (P, I)."""

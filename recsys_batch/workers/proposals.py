@@ -19,7 +19,8 @@ from recsys_batch.contracts.columns import (
     USER_KNN,
 )
 from recsys_batch.rules.blend import rank_order
-from recsys_batch.workers.features import Scores, strongest
+from recsys_batch.rules.sparse_rows import owners_of, strongest, values_at
+from recsys_batch.workers.features import Scores
 from recsys_batch.workers.item_index import ItemIndex
 from recsys_batch.workers.own_sources import scores_of_own
 from recsys_batch.workers.profiles import Candidates
@@ -52,12 +53,12 @@ def propose(
 
 def best_open(scores_PI: sp.csr_array, index: ItemIndex, seen_PI: sp.csr_array, number: int) -> Proposals:
     """Return the open items of the largest positive scores of each profile."""
-    rows = np.repeat(np.arange(scores_PI.shape[0]), np.diff(scores_PI.indptr))
+    rows = owners_of(scores_PI.indptr)
     items = scores_PI.indices.astype(np.int64)
-    is_open = index.eligible_I[items] & ~_is_seen(seen_PI, rows, items)
+    is_open = index.eligible_I[items] & (values_at(seen_PI, rows, items) == 0)
     left = sp.csr_array((scores_PI.data[is_open], (rows[is_open], items[is_open])), shape=scores_PI.shape)
     top = strongest(left, number)
-    return np.repeat(np.arange(top.shape[0]), np.diff(top.indptr)), top.indices.astype(np.int64)
+    return owners_of(top.indptr), top.indices.astype(np.int64)
 
 
 def first_open(ranked: npt.NDArray[np.intp], index: ItemIndex, seen_PI: sp.csr_array, number: int) -> Proposals:
@@ -66,7 +67,8 @@ def first_open(ranked: npt.NDArray[np.intp], index: ItemIndex, seen_PI: sp.csr_a
     # Among the first `number` + |seen| at most |seen| are masked, so this prefix is exact.
     head = ranked[: number + int(np.diff(seen_PI.indptr).max(initial=0))].astype(np.int64)
     rows = np.repeat(np.arange(seen_PI.shape[0]), head.size)
-    is_open_PH = ~_is_seen(seen_PI, rows, np.tile(head, seen_PI.shape[0])).reshape(seen_PI.shape[0], head.size)
+    is_open = values_at(seen_PI, rows, np.tile(head, seen_PI.shape[0])) == 0
+    is_open_PH = is_open.reshape(seen_PI.shape[0], head.size)
     rows_N, places_N = np.nonzero(is_open_PH & (np.cumsum(is_open_PH, axis=1) <= number))
     return rows_N, head[places_N]
 
@@ -92,12 +94,3 @@ def as_mask(seen: Ragged, num_items: int) -> sp.csr_array:
     mask = mask.copy()
     mask.sum_duplicates()
     return mask
-
-
-def _is_seen(seen_PI: sp.csr_array, rows: IntArray, items: IntArray) -> npt.NDArray[np.bool_]:
-    width = seen_PI.shape[1]
-    cells = np.repeat(np.arange(seen_PI.shape[0]), np.diff(seen_PI.indptr)) * width + seen_PI.indices
-    if not cells.size:
-        return np.zeros(rows.size, dtype=np.bool_)
-    wanted = rows * width + items
-    return np.asarray(cells[np.minimum(np.searchsorted(cells, wanted), cells.size - 1)] == wanted)

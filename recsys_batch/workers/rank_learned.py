@@ -28,7 +28,7 @@ from recsys_batch.contracts.schemas import CANDIDATES, EXAMPLES, SCORED
 from recsys_batch.nn.scoring.lambdamart import read_model
 from recsys_batch.workers.features import FEATURES, make_features, scores_of
 from recsys_batch.workers.item_index import read_item_index
-from recsys_batch.workers.own_sources import names_of, scores_of_own
+from recsys_batch.workers.own_sources import names_of, own_names, scores_of_own
 from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.proposals import as_mask
@@ -139,7 +139,7 @@ class MakeExamples:
 
 def feature_names(own_sources: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the features, those that the shop's own sources give last."""
-    return (*FEATURES, *(spec.partition(":")[2] for spec in own_sources))
+    return (*FEATURES, *own_names(own_sources))
 
 
 def features_of(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -77,15 +77,22 @@ class RerankCandidates:
             progress.advance(batch.num_rows, over_cap=over_cap)
         progress.write()
 
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return names_of(self.own_sources)
+
+    @cached_property
+    def _own_reasons(self) -> dict[str, str]:
+        return reasons_of(self.own_sources)
+
     def _rerank(self, index: ItemIndex, profile: _Profile, rows: list[dict[str, object]]) -> int:
         """Append one profile's list to `rows`; return how many of its items are over the category cap."""
         categories_C = index.category_codes_I[profile.items_C]
         selection = select_top(categories_C, self.config.top_n, self.config.category_cap)
         anchors = self._anchors(index, profile, selection.positions)
-        names, own_reasons = names_of(self.own_sources), reasons_of(self.own_sources)
         for rank, (position, anchor) in enumerate(zip(selection.positions, anchors, strict=True), 1):
-            if anchor.source in own_reasons:
-                kind, text = "own", own_reasons[anchor.source]
+            if anchor.source in self._own_reasons:
+                kind, text = "own", self._own_reasons[anchor.source]
             else:
                 kind, text = explain(self.list_kind, anchor.source, anchor.title, anchor.event_type)
             rows.append(
@@ -94,7 +101,7 @@ class RerankCandidates:
                     "rank": rank,
                     "item": index.item_ids[profile.items_C[position]].as_py(),
                     "score": float(profile.scores_C[position]),
-                    "sources": _sources_of(int(profile.proposed_C[position]), names),
+                    "sources": _sources_of(int(profile.proposed_C[position]), self._names),
                     "reason": {"kind": kind, "anchor": anchor.item_id, "text": text},
                 }
             )
@@ -102,8 +109,7 @@ class RerankCandidates:
 
     def _anchors(self, index: ItemIndex, profile: _Profile, positions_N: np.ndarray) -> list[_Anchor]:
         """Name for each listed item the history item that pulled it in most, by the source of most of its score."""
-        names = names_of(self.own_sources)
-        sources = [names[s] for s in profile.main_source_C[positions_N]]
+        sources = [self._names[s] for s in profile.main_source_C[positions_N]]
         if self.list_kind == "query":
             return [_Anchor(s) if s == POPULARITY else _Anchor(s, profile.key, profile.key) for s in sources]
         if not profile.history_H.size:
@@ -138,6 +144,7 @@ class RerankCandidates:
             cosines_NH = index.vectors_ID[items_N] @ index.vectors_ID[history_H].T
             return np.asarray(np.maximum(cosines_NH, 0.0) ** self.sharpness * profile.weights_H)
         if source == COVISITATION:
+            # It has a model without a ranker's evidence too.
             model = index.neighbors_II
         else:
             # EASE weighs pairs that nobody bought together too: what it rests on is who shares customers.

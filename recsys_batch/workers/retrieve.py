@@ -16,10 +16,11 @@ import torch
 
 from recsys_batch.contracts.columns import CONTENT, COVISITATION, POPULARITY
 from recsys_batch.contracts.config.night import Retrieve
-from recsys_batch.contracts.schemas import CANDIDATES
+from recsys_batch.contracts.schemas import CANDIDATES, PROFILES
 from recsys_batch.contracts.worker_task import current_task
 from recsys_batch.nn.scoring.seen import SeenItems
 from recsys_batch.nn.scoring.topk import ItemBlock, exact_topk
+from recsys_batch.rules.sparse_rows import owners_of
 from recsys_batch.workers.encode import ending_on_device_failure
 from recsys_batch.workers.features import scores_of
 from recsys_batch.workers.item_index import ItemIndex, read_item_index
@@ -32,6 +33,8 @@ from recsys_batch.workers.ragged import Ragged, windows
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
+
+_ACTS = {"acts": np.int64, "act_ages": np.float32, "act_weights": np.float32, "act_bought": np.bool_}
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class RetrieveCandidates:
 
     def _decayed(self, history: Ragged, weights: Ragged) -> Ragged:
         """Weigh the history by place too: newest first, halved every `position_half_life` places."""
-        places = np.arange(history.values.size) - np.repeat(history.starts[:-1], np.diff(history.starts))
+        places = np.arange(history.values.size) - history.starts[owners_of(history.starts)]
         decay = np.power(0.5, places / self.config.position_half_life)
         return Ragged((weights.values * decay).astype(np.float32), weights.starts)
 
@@ -176,19 +179,10 @@ def to_rows(index: ItemIndex, items: Ragged, *aligned: Ragged) -> tuple[Ragged, 
 def _acts_of_rows(index: ItemIndex, profiles: pa.RecordBatch) -> dict[str, pa.Array]:
     """Return the columns of the acts with items as rows; null where the profiles have none."""
     if profiles.column("acts").null_count == profiles.num_rows:
-        return {name: profiles.column(name) for name in ("acts", "act_ages", "act_weights", "act_bought")}
-    acts, ages, weights, bought = to_rows(
-        index,
-        Ragged.from_arrow(profiles.column("acts"), np.int64),
-        Ragged.from_arrow(profiles.column("act_ages"), np.float32),
-        Ragged.from_arrow(profiles.column("act_weights"), np.float32),
-        Ragged.from_arrow(profiles.column("act_bought"), np.bool_),
-    )
+        return {name: profiles.column(name) for name in _ACTS}
+    lists = to_rows(index, *(Ragged.from_arrow(profiles.column(name), kind) for name, kind in _ACTS.items()))
     return {
-        "acts": _to_arrow(acts, pa.int32()),
-        "act_ages": _to_arrow(ages, pa.float32()),
-        "act_weights": _to_arrow(weights, pa.float32()),
-        "act_bought": _to_arrow(bought, pa.bool_()),
+        name: _to_arrow(values, PROFILES.field(name).type.value_type) for name, values in zip(_ACTS, lists, strict=True)
     }
 
 
@@ -201,8 +195,7 @@ def _to_arrow(lists: Ragged, kind: pa.DataType) -> pa.ListArray:
 
 
 def _seen_items(seen: Ragged) -> SeenItems:
-    rows = np.repeat(np.arange(len(seen)), np.diff(seen.starts))
-    return SeenItems(seen.starts, seen.values[np.lexsort((seen.values, rows))])
+    return SeenItems(seen.starts, seen.values[np.lexsort((seen.values, owners_of(seen.starts)))])
 
 
 def _to_csr(history: Ragged, weights: Ragged, num_items: int) -> sp.csr_matrix:

@@ -18,9 +18,10 @@ from numpy.testing import assert_allclose
 from recsys_batch.contracts.columns import CANDIDATE_SOURCES
 from recsys_batch.contracts.config.night import Content, Covisitation, Popularity, Rerank, Retrieve
 from recsys_batch.contracts.errors import ConfigError
+from recsys_batch.contracts.evidence import ITEM_MODELS
 from recsys_batch.contracts.schemas import PROFILES, SCORED
-from recsys_batch.workers.evidence import ITEM_MODELS
-from recsys_batch.workers.features import FEATURES, Scores, strongest
+from recsys_batch.rules.sparse_rows import strongest
+from recsys_batch.workers.features import FEATURES, Scores
 from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.ragged import Ragged
 from recsys_batch.workers.rank_learned import MakeExamples, feature_names, features_of

@@ -8,6 +8,7 @@ from scipy import sparse
 
 from recsys_batch.rules.baselines.log import Indices, Log, Values
 from recsys_batch.rules.item_models import ease_weights
+from recsys_batch.rules.sparse_rows import owners_of, strongest
 
 # Less than what a minute makes of an act of last year.
 _OF_ONE_SCORE = 1e-9
@@ -52,10 +53,10 @@ def item_knn(log: Log, neighbors: int, shrinkage: float) -> Scorer:
     counts_I = together.diagonal()
     together.setdiag(0.0)
     together.eliminate_zeros()
-    rows_N = np.repeat(np.arange(log.num_items), np.diff(together.indptr))
+    rows_N = owners_of(together.indptr)
     norms_N = np.sqrt(counts_I[rows_N] * counts_I[together.indices])
     together.data = (together.data / (norms_N + shrinkage)).astype(np.float32)
-    similar = _strongest(together, neighbors)
+    similar = strongest(together, neighbors)
 
     def score(cases: Log, keys_B: Indices) -> Values:
         return _proposed(sparse.csr_array(cases.matrix[keys_B] @ similar).toarray().astype(np.float64))
@@ -96,12 +97,3 @@ def factors(items_IF: Values, alpha: float, l2: float) -> Scorer:
 def _proposed(scores: Values) -> Values:
     """Return the scores with -inf for 0, which says that nothing speaks for the item."""
     return np.where(scores > 0, scores, -np.inf)
-
-
-def _strongest(similar: sparse.csr_array, number: int) -> sparse.csr_array:
-    """Keep the `number` largest values of every row; of equal ones those of the first columns."""
-    rows_N = np.repeat(np.arange(similar.shape[0]), np.diff(similar.indptr))
-    order_N = np.lexsort((similar.indices, -similar.data, rows_N))
-    place_N = np.arange(len(rows_N)) - similar.indptr[rows_N]
-    kept = order_N[place_N < number]
-    return sparse.csr_array((similar.data[kept], (rows_N[kept], similar.indices[kept])), shape=similar.shape)

@@ -12,10 +12,9 @@ from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import BASKET, ITEM_KNN, NEXT_BASKET
 from recsys_batch.contracts.config.night import Covisitation
+from recsys_batch.contracts.evidence import RECENT_DAYS, WINDOWS
 from recsys_batch.spark.retrieval.covisitation import covisitation_neighbors
 
-# Days of the windows that counts are made over; the last is without end.
-WINDOWS: Mapping[str, float] = {"3": 3.0, "7": 7.0, "14": 14.0, "30": 30.0, "90": 90.0, "all": float("inf")}
 _NO_END = 1_000_000
 
 # Item-item model -> least distance of its pairs in days, and how they are counted.
@@ -77,12 +76,7 @@ def item_facts(daily: DataFrame) -> DataFrame:
     )
     several = F.col("days") > 1
     return pairs.groupBy("item_index").agg(
-        *(
-            F.count_if(F.col("last") < days).cast("double").alias(f"users_{name}")
-            if days < float("inf")
-            else F.count("*").cast("double").alias(f"users_{name}")
-            for name, days in WINDOWS.items()
-        ),
+        *(F.count_if(F.col("last") < days).cast("double").alias(f"users_{name}") for name, days in WINDOWS.items()),
         F.count_if("bought").cast("double").alias("buyers"),
         F.max("first").alias("first_act"),
         F.min("last").alias("last_act"),
@@ -110,10 +104,10 @@ def item_neighbors(daily: DataFrame, count_pairs: CountPairs, neighbors: int) ->
 def reference_users(daily: DataFrame, number: int) -> DataFrame:
     """Return (user_id, item_index, weight) of the `number` users who acted last, ties by user id.
 
-    An act counts exp(-age / 60 days) of its type's weight, the acts of a user and item together at most 1.
+    An act counts exp(-age / RECENT_DAYS) of its type's weight, the acts of a user and item together at most 1.
     """
     latest = daily.groupBy("user_id").agg(F.min("age_days").alias("latest")).orderBy("latest", "user_id").limit(number)
-    decayed = F.col("type_weight") * F.exp(-F.col("age_days") / 60.0)
+    decayed = F.col("type_weight") * F.exp(-F.col("age_days") / RECENT_DAYS)
     return (
         daily.join(latest.select("user_id"), "user_id", "left_semi")
         .groupBy("user_id", "item_index")
