@@ -1,6 +1,6 @@
-"""Train on the shop's own data: spark-submit ... jobs/train.py --config conf/X.yaml --ds DATE [--task NAME ...]
+"""Train on the shop's own data: spark-submit ... jobs/train.py --config conf/X.yaml --ds DATE.
 
-[--ranker].
+With `--task NAME` ... the tasks of these names, with `--ranker` the ranker of the lists.
 """
 
 from datetime import date
@@ -61,7 +61,7 @@ def _train_ranker(config: Config, ds: date, promoting: bool) -> None:
             for kind, each in report.kinds.items()
         },
         "training": f"{report.seconds:,.0f} s",
-        "champion": f"{'yes' if report.is_champion else 'no'}: {report.reason}",
+        "champion": f"{'yes' if report.verdict.is_champion else 'no'}: {report.verdict.reason}",
         "to use it": f"--set ranker=registry:{report.name}",
     }
     print_training(

@@ -84,15 +84,13 @@ def _run_night(spark: SparkSession, config: Config, ds: date, options: NightOpti
             _already_published(config, ds, previous, inputs, summary)
             register(lake, config, summary.tables)
             return
-        versions = {"prepare": {**inputs, **_user_key_version(config)}, "encode": {"encoder": fingerprint}}
+        versions = _versions(config, inputs, fingerprint)
         if ranker is not None:
             versions[RANK] = {"ranker": name_of_folder(ranker)}
         plan = _plan(lake, ds, identities_of(STAGES, config, ds, versions), options)
         if is_local(spark):
             warm_workers(spark)
-        if plan.todo[0] is STAGES[0]:
-            with naming_causes():
-                refuse_empty_day(events, config, ds)
+        _refuse_empty_day(plan, events, config, ds)
         summary.run_id = plan.run_id
         replaces = previous.release_id if previous is not None else None
         run = Run(
@@ -119,14 +117,12 @@ def open_prepared(
         settings.enter_context(with_settings(spark, local_time(config.prepare.timezone)))
         inputs, input_bytes, events = _find_inputs(spark, config, ds)
         settings.enter_context(with_settings(spark, night_settings(input_bytes)))
-        versions = {"prepare": {**inputs, **_user_key_version(config)}, "encode": {"encoder": fingerprint}}
         stages = STAGES[: [stage.name for stage in STAGES].index(RETRIEVE) + 1]
-        identities = identities_of(stages, config, ds, versions)
+        identities = identities_of(stages, config, ds, _versions(config, inputs, fingerprint))
         plan = plan_rest(lake, ds, stages, identities)
+        # A plan ends with a stage to run, here `retrieve`; what it would run on is what is wanted.
         plan = replace(plan, todo=plan.todo[:-1])
-        if plan.todo and plan.todo[0] is STAGES[0]:
-            with naming_causes():
-                refuse_empty_day(events, config, ds)
+        _refuse_empty_day(plan, events, config, ds)
         summary.run_id = plan.run_id
         run = Run(
             *(spark, config, ds, lake, plan.run_id, encoder, fingerprint, summary, None, inputs),
@@ -136,6 +132,18 @@ def open_prepared(
         _run_stages(run, plan)
         identity = identify(ds, "beside", hash_settings(config, reads), {}, identities["encode"])
         yield replace(run, run_id=f"{ds:%Y%m%d}-{identity[:8]}-{identity[8:14]}", kept={}, is_small=False)
+
+
+def _versions(config: Config, inputs: Mapping[str, str], encoder: str) -> dict[str, Mapping[str, str]]:
+    """Return by stage the versions of its inputs, and of the encoder."""
+    return {"prepare": {**inputs, **_user_key_version(config)}, "encode": {"encoder": encoder}}
+
+
+def _refuse_empty_day(plan: Plan, events: DataFrame, config: Config, ds: date) -> None:
+    """Refuse a date without events before anything is written for it."""
+    if plan.todo and plan.todo[0] is STAGES[0]:
+        with naming_causes():
+            refuse_empty_day(events, config, ds)
 
 
 def _finish_publication(lake: Lake, ds: date, options: NightOptions) -> None:

@@ -32,10 +32,8 @@ CANDIDATES = pa.schema(
         *_ACT_FIELDS,
         ("vector", pa.list_(pa.float32())),
         ("items", pa.list_(pa.int32())),
-        (
-            "proposed",
-            pa.list_(pa.int16()),
-        ),  # bit s is set where source s of columns.CANDIDATE_SOURCES proposed the item
+        # Bit s is set where source s of columns.CANDIDATE_SOURCES proposed the item; the shop's own come behind.
+        ("proposed", pa.list_(pa.int16())),
         ("content", pa.list_(pa.float32())),
         ("covisitation", pa.list_(pa.float32())),
         ("popularity", pa.list_(pa.float32())),

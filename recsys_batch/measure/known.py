@@ -54,9 +54,9 @@ class Known:
 
 
 def canonical_items(lake: Lake, ds: date, run_id: str) -> DataFrame:
-    """Return the run's catalog, one row a product: item_index, item_id, eligible and the category."""
+    """Return the run's catalog, one row a product: item_index, item_id, eligible."""
     items = read_prepared(lake, Tables.ITEMS, ds, run_id).where("item_index = canonical_index")
-    return items.select("item_index", "item_id", "eligible", "category")
+    return items.select("item_index", "item_id", "eligible")
 
 
 def groups_of_items(lake: Lake, ds: date, run_id: str) -> DataFrame:

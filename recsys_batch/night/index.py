@@ -13,6 +13,7 @@ from scipy import sparse
 
 from recsys_batch.contracts.columns import EASE
 from recsys_batch.contracts.config.ranker import Ranker
+from recsys_batch.contracts.evidence import EVIDENCE
 from recsys_batch.night.context import Run
 from recsys_batch.night.encode import item_vectors
 from recsys_batch.rules.item_models import ease_weights, largest_of_rows
@@ -23,7 +24,6 @@ from recsys_batch.spark.session import make_frame
 from recsys_batch.workers.covisitation import CountPairs
 
 log = logging.getLogger("recsys_batch.night")
-_EVIDENCE = "evidence"
 # Acts that the driver takes for EASE.
 _MAX_EASE_ACTS = 20_000_000
 
@@ -57,7 +57,7 @@ def _write_evidence(run: Run, daily: DataFrame, ranker: Ranker, *place: str) -> 
     """Leave what a ranker knows besides, and return the acts of users."""
 
     def leave(frame: DataFrame, name: str) -> DataFrame:
-        return run.leave(frame, *place, _EVIDENCE, name)
+        return run.leave(frame, *place, EVIDENCE, name)
 
     leave(_facts(run, daily), "facts")
     neighbors = item_neighbors(
@@ -84,11 +84,11 @@ def _facts(run: Run, daily: DataFrame) -> DataFrame:
 def _ease(run: Run, daily: DataFrame, ranker: Ranker) -> DataFrame:
     """Return the strongest weights of EASE as pairs; none where the catalog or the log is too large for it."""
     schema = "item INT, neighbor INT, weight DOUBLE"
-    pairs = daily.select("user_id", "item_index").distinct()
-    num_items = pairs.select("item_index").distinct().count()
     if not ranker.ease_max_items:
         return make_frame(run.spark, [], schema)
-    if num_items > ranker.ease_max_items or pairs.count() > _MAX_EASE_ACTS:
+    pairs = daily.select("user_id", "item_index").distinct()
+    num_items, num_pairs = pairs.agg(F.count_distinct("item_index"), F.count("*")).collect()[0]
+    if num_items > ranker.ease_max_items or num_pairs > _MAX_EASE_ACTS:
         log.warning(
             "EASE is left out: %s items that customers acted on are more than ranker.ease_max_items (%s), or their "
             "pairs with users more than %s",

@@ -47,21 +47,19 @@ def _ranked(run: Run, table: str, progress: str) -> DataFrame:
     candidates, retrieve, rerank = candidates_of(run, table), blend_settings(run, table), run.config.rerank
     experiment = run.config.experiment if table == Tables.USER_RECOMMENDATIONS else None
 
+    index, ranking, model = index_folder(run), run.folder("progress", f"rank-{table}"), model_file(run, table)
+    own_sources = tuple(run.config.ranker.sources) if model and run.config.ranker is not None else ()
+
     def choose(candidates: DataFrame, retrieve: Retrieve, rerank: Rerank) -> DataFrame:
-        ranking = run.folder("progress", f"rank-{table}")
-        model = model_file(run, table)
-        own_sources = tuple(run.config.ranker.sources) if model is not None and run.config.ranker is not None else ()
         score: WorkerTask = (
-            RankLearned(index_folder(run), model, retrieve.profile_block, ranking, own_sources)
-            if model is not None
+            RankLearned(index, model, retrieve.profile_block, ranking, own_sources)
+            if model
             else RankCandidates(retrieve, ranking)
         )
         sharpness = retrieve.content.sharpness
         return map_batches(
             candidates,
-            Chain(
-                score, RerankCandidates(index_folder(run), LIST_KINDS[table], rerank, sharpness, progress, own_sources)
-            ),
+            Chain(score, RerankCandidates(index, LIST_KINDS[table], rerank, sharpness, progress, own_sources)),
         )
 
     if experiment is None:

@@ -30,8 +30,7 @@ def retrieve(run: Run) -> None:
         profiles = run.leave(_profiles_of(run, table, acts), "profiles", table)
         number = profiles.count()
         folder = run.folder("progress", f"retrieve-{table}")
-        is_ranked = ranker is not None and model_file(run, table) is not None
-        task = retrieve_task(run, index_folder(run), folder, ranker if is_ranked else None)
+        task = retrieve_task(run, index_folder(run), folder, ranker if model_file(run, table) else None)
         partitions = min(run.parallelism * 4, max(number // run.config.retrieve.profile_block, run.parallelism))
         with watch(folder, f"retrieve {table}", number):
             run.leave(map_batches(profiles.repartition(partitions), task), "candidates", table)

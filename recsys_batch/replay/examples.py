@@ -1,19 +1,18 @@
 """What a ranker learns from: candidates of earlier dates with their features, made by the night's own code."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.dataset as pads
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.config.ranker import Ranker, RankerTraining
-from recsys_batch.contracts.filesystem import open_folder
+from recsys_batch.contracts.filesystem import read_parquet
 from recsys_batch.contracts.schemas import PROFILES
 from recsys_batch.night.context import Run
 from recsys_batch.night.index import write_index
@@ -60,27 +59,54 @@ class Parts:
     test: str
 
 
-def write_examples(run: Run, kind: RankedKind, ranker: Ranker, training: RankerTraining) -> Parts:
-    """Make the examples of every cut; those that an interrupted call finished stand."""
-    learn, test = [], ""
+def write_examples(
+    run: Run, kinds: Sequence[RankedKind], ranker: Ranker, training: RankerTraining
+) -> dict[RankedKind, Parts]:
+    """Make the examples of every kind and cut; those that an interrupted call finished stand."""
     interactions = run.read_prepared(Tables.INTERACTIONS)
-    for cut in _cuts(run, kind, interactions, training):
-        place = f"{kind}-{cut.number}"
-        done = set(list_folders(run.spark, run.folder("examples")))
-        if not {f"{place}-learn", *([f"{place}-test"] if cut.number == 0 else [])} <= done:
-            log.info("%s lists: %s", kind, cut.describe)
-            _write_cut(run, kind, cut, place, ranker, training)
-        learn.append(run.folder("examples", f"{place}-learn"))
-        if cut.number == 0:
-            test = run.folder("examples", f"{place}-test")
-    return Parts(learn, test)
+    parts: dict[RankedKind, Parts] = {}
+    # A request has no time: what it is followed by is what comes next.
+    by_acts = [kind for kind in kinds if kind == "request" or training.replay == "last_acts"]
+    by_days = [kind for kind in kinds if kind not in by_acts]
+    for of_cuts, cuts in (
+        (by_days, cuts_by_days(interactions, run.ds, run.config.prepare, training)),
+        (by_acts, cuts_by_last_acts(interactions, training)),
+    ):
+        for cut in cuts if of_cuts else ():
+            write_cut(run, of_cuts, cut, ranker, training)
+        for kind in of_cuts:
+            learn = [run.folder("examples", f"{kind}-{number}-learn") for number in range(training.cuts)]
+            parts[kind] = Parts(learn, run.folder("examples", f"{kind}-0-test"))
+    return {kind: parts[kind] for kind in kinds}
+
+
+def write_cut(
+    run: Run, kinds: Sequence[RankedKind], cut: Cut, ranker: Ranker, training: RankerTraining, name: str = ""
+) -> None:
+    """Make the examples of a cut, `KIND-NAME-learn` and of the newest `KIND-NAME-test`, that are not there yet.
+
+    The index is the same for all kinds. The name of a cut is its number where none is given.
+    """
+    name = name or str(cut.number)
+    # A worker keeps an index that it has read, by its folder: of other kinds the same number may be another cut.
+    place = "-".join((*kinds, name))
+    done = set(list_folders(run.spark, run.folder("examples")))
+    wanted = ("learn", "test") if cut.number == 0 else ("learn",)
+    missing = [kind for kind in kinds if not {f"{kind}-{name}-{part}" for part in wanted} <= done]
+    if not missing:
+        return
+    log.info("%s lists: %s", " and ".join(missing), cut.describe)
+    known = run.leave(cut.known, "cuts", place, "known")
+    acts = write_index(run, known, "cuts", place, "index", ranker=ranker)
+    for kind in missing:
+        _write_kind(run, kind, replace(cut, known=known), acts, (place, name), ranker, training)
+    delete_folder(run.spark, run.folder("cuts", place))
 
 
 def read_examples(folder: str, own_sources: Sequence[str] = ()) -> Examples:
     """Return the examples in a folder, by key."""
     names = feature_names(own_sources)
-    system, path = open_folder(folder)
-    table = pads.dataset(path, filesystem=system, format="parquet").to_table().sort_by("key")
+    table = read_parquet(folder).sort_by("key")
     features = [np.zeros((0, len(names)), dtype=np.float32)]
     labels, sizes = [np.zeros(0, dtype=np.float32)], [np.zeros(0, dtype=np.int64)]
     for batch in table.to_batches():
@@ -98,24 +124,20 @@ def read_examples(folder: str, own_sources: Sequence[str] = ()) -> Examples:
     )
 
 
-def _cuts(run: Run, kind: RankedKind, interactions: DataFrame, training: RankerTraining) -> Iterator[Cut]:
-    # A request has no time: what it is followed by is what comes next.
-    if kind == "request" or training.replay == "last_acts":
-        return cuts_by_last_acts(interactions, training)
-    return cuts_by_days(interactions, run.ds, run.config.prepare, training)
-
-
-def _write_cut(run: Run, kind: RankedKind, cut: Cut, place: str, ranker: Ranker, training: RankerTraining) -> None:
-    known = run.leave(cut.known, "cuts", place, "known")
-    acts = write_index(run, known, "cuts", place, "index", ranker=ranker)
-    repeats = run.config.rerank.allow_repeats
+def _write_kind(
+    run: Run,
+    kind: RankedKind,
+    cut: Cut,
+    acts: DataFrame | None,
+    names: tuple[str, str],
+    ranker: Ranker,
+    training: RankerTraining,
+) -> None:
+    (place, name), repeats = names, run.config.rerank.allow_repeats
     if kind == "user":
-        profiles = histories.user_profiles(user_histories(known, run.config.prepare), repeats, acts)
+        profiles = histories.user_profiles(user_histories(cut.known, run.config.prepare), repeats, acts)
     else:
-        longest = run.read_prepared(Tables.REQUESTS).agg(F.max(F.size("item_ids"))).first()
-        vectors = known.select(F.lit("").alias("query"), F.lit(None).cast("ARRAY<FLOAT>").alias("vector")).limit(0)
-        requests = requests_of(known, max(longest[0] or 1 if longest is not None else 1, 1))
-        profiles = histories.request_profiles(requests, run.items(), vectors, repeats)
+        profiles = _request_profiles(run, cut.known)
     wanted = cut.wanted
     if not repeats:
         had = profiles.select(F.col("key").alias("user_id"), F.explode("seen").alias("item_index"))
@@ -125,24 +147,24 @@ def _write_cut(run: Run, kind: RankedKind, cut: Cut, place: str, ranker: Ranker,
     )
     # By hash, so that the same users are drawn on any number of machines.
     drawn = profiles.join(targets, "key").orderBy(F.xxhash64("key"), "key").limit(training.max_users)
-    kept = run.leave(
-        drawn.withColumn("bucket", F.pmod(F.xxhash64(F.lit(7), "key"), F.lit(_BUCKETS))), "cuts", place, "profiles"
-    )
+    bucket = F.pmod(F.xxhash64(F.lit(7), "key"), F.lit(_BUCKETS))
+    kept = run.leave(drawn.withColumn("bucket", bucket), "cuts", place, f"{kind}-profiles")
     index = run.folder("cuts", place, "index")
-    task = retrieve_task(run, index, run.folder("progress", f"replay-{place}"), ranker)
-    block, own = run.config.retrieve.profile_block, tuple(ranker.sources)
+    task = retrieve_task(run, index, run.folder("progress", f"replay-{kind}-{name}"), ranker)
     spread = kept.repartition(run.parallelism * 4, "key")
-    candidates = run.leave(map_batches(spread.select(*PROFILES.names), task), "cuts", place, "candidates")
+    candidates = run.leave(map_batches(spread.select(*PROFILES.names), task), "cuts", place, f"{kind}-candidates")
     joined = candidates.join(kept.select("key", "targets", "bucket"), "key")
     # Users that are tested on teach nothing, at any cut.
     is_test = F.col("bucket") < int(training.test_share * _BUCKETS)
-    if cut.number == 0:
-        run.leave(
-            map_batches(joined.where(is_test).drop("bucket"), MakeExamples(index, block, True, own)),
-            "examples",
-            f"{place}-test",
-        )
-    learned = joined.where(~is_test).drop("bucket")
-    run.leave(map_batches(learned, MakeExamples(index, block, False, own)), "examples", f"{place}-learn")
-    for name in ("known", "profiles", "candidates", "index"):
-        delete_folder(run.spark, run.folder("cuts", place, name))
+    for part, rows in (("test", joined.where(is_test)), ("learn", joined.where(~is_test))):
+        if part == "learn" or cut.number == 0:
+            block = run.config.retrieve.profile_block
+            make = MakeExamples(index, block, whole=part == "test", own_sources=tuple(ranker.sources))
+            run.leave(map_batches(rows.drop("bucket"), make), "examples", f"{kind}-{name}-{part}")
+
+
+def _request_profiles(run: Run, known: DataFrame) -> DataFrame:
+    longest = run.read_prepared(Tables.REQUESTS).agg(F.coalesce(F.max(F.size("item_ids")), F.lit(1))).collect()[0][0]
+    vectors = known.select(F.lit("").alias("query"), F.lit(None).cast("ARRAY<FLOAT>").alias("vector")).limit(0)
+    requests = requests_of(known, max(longest, 1))
+    return histories.request_profiles(requests, run.items(), vectors, run.config.rerank.allow_repeats)

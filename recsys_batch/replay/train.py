@@ -4,7 +4,7 @@ import hashlib
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
@@ -27,8 +27,8 @@ from recsys_batch.replay.examples import Examples, RankedKind, read_examples, wr
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.rules.blend import blend
 from recsys_batch.training.registry.find import open_registry
-from recsys_batch.training.registry.promotion import ChallengerWorseError, Measure, promote
-from recsys_batch.training.registry.versions import Cases, Registry
+from recsys_batch.training.registry.promotion import Verdict, try_to_promote
+from recsys_batch.training.registry.versions import Cases
 
 log = logging.getLogger("recsys_batch.ranker")
 # What examples depend on, besides what the night prepared.
@@ -62,8 +62,7 @@ class RankerReport:
     name: str
     version: str
     kinds: Mapping[str, KindReport]
-    is_champion: bool
-    reason: str
+    verdict: Verdict
     seconds: float
 
 
@@ -93,16 +92,14 @@ def _train_on(run: Run, ranker: Ranker, promoting: bool, started: float) -> Rank
     tests: dict[str, Examples] = {}
     shape = Shape(training.trees, training.leaves, training.learning_rate, config.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        for kind in kinds:
-            parts = write_examples(run, kind, ranker, training)
+        for kind, parts in write_examples(run, kinds, ranker, training).items():
             learned = [read_examples(folder, ranker.sources) for folder in parts.learn]
             tests[kind] = test = read_examples(parts.test, ranker.sources)
             model = _fit(kind, learned, shape, training.min_profiles)
             model.save(Path(scratch) / f"{kind}.txt")
-            values_P = _ndcg(test, model.score(test.by_name(), 0), config.rerank.top_n)
+            cases[f"{kind}.{metric}"] = measured = _measure(run, kind, test, model)
             blended_P = _ndcg(test, _blended(test, config), config.rerank.top_n)
-            cases[f"{kind}.{metric}"] = _name_cases(ds, kind, test, values_P)
-            reports[kind] = _report(learned, test, model, values_P, blended_P)
+            reports[kind] = _report(learned, test, model, np.array(list(measured.values())), blended_P)
             log.info(
                 "%s lists: %s %.4f against %.4f of the blend, %d test profiles; most gained by %s",
                 *(kind, metric, reports[kind].ranker, reports[kind].blend, len(test.keys)),
@@ -130,20 +127,18 @@ def _train_on(run: Run, ranker: Ranker, promoting: bool, started: float) -> Rank
             seed=config.seed,
         )
         version = registry.register(manifest, Path(scratch), cases).version
-    main = f"{kinds[0]}.{metric}"
+    main = kinds[0]
 
-    def measure(folder: Path) -> Cases:
-        kind = kinds[0]
-        file = folder / f"{kind}.txt"
-        if not file.is_file():
-            return {}
-        scores_N = read_model(str(file)).score(tests[kind].by_name(), 0)
-        return _name_cases(ds, kind, tests[kind], _ndcg(tests[kind], scores_N, config.rerank.top_n))
+    def measure_champion(folder: Path) -> Cases:
+        file = folder / f"{main}.txt"
+        return _measure(run, main, tests[main], read_model(str(file))) if file.is_file() else {}
 
-    is_champion, reason = False, "promotion was not asked for"
+    verdict = Verdict(False, "promotion was not asked for")
     if promoting and training.automatic:
-        is_champion, reason = _promote(registry, training.name, version, main, measure, config.seed)
-    return RankerReport(training.name, version, reports, is_champion, reason, time.monotonic() - started)
+        verdict = try_to_promote(
+            registry, training.name, version, f"{main}.{metric}", measure=measure_champion, seed=config.seed
+        )
+    return RankerReport(training.name, version, reports, verdict, time.monotonic() - started)
 
 
 def _fit(kind: str, learned: list[Examples], shape: Shape, least: int) -> Lambdamart:
@@ -183,11 +178,10 @@ def _ndcg(examples: Examples, scores_N: FloatArray, length: int) -> npt.NDArray[
 
 def _blended(examples: Examples, config: Config) -> FloatArray:
     """Return the blend's scores of the same candidates (N,)."""
-    settings = tuple(getattr(config.retrieve, source) for source in BLENDED_SOURCES)
-    calibrations, weights = tuple(s.calibration for s in settings), tuple(s.weight for s in settings)
+    blending = config.retrieve.calibrations, config.retrieve.weights
     scores_SN = np.stack([examples.feature(source) for source in BLENDED_SOURCES]).astype(np.float64)
     starts_P = np.concatenate([[0], np.cumsum(examples.sizes_P)])
-    made = [blend(scores_SN[:, start:stop], calibrations, weights)[0] for start, stop in pairwise(starts_P)]
+    made = [blend(scores_SN[:, start:stop], *blending)[0] for start, stop in pairwise(starts_P)]
     return np.concatenate(made) if made else np.zeros(0)
 
 
@@ -204,16 +198,11 @@ def _report(
     )
 
 
-def _name_cases(ds: date, kind: str, test: Examples, values_P: FloatArray) -> dict[str, float]:
-    """Return the values by case; users go by a hash, as the registry outlives them."""
-    names = (hashlib.sha256(f"{ds}/{kind}/{key}".encode()).hexdigest()[:16] for key in test.keys)
-    return dict(zip(names, values_P.tolist(), strict=True))
+def _measure(run: Run, kind: RankedKind, test: Examples, model: Lambdamart) -> Cases:
+    """Return the model's NDCG on each test profile by case; users go by a hash, as the registry outlives them."""
+    values_P = _ndcg(test, model.score(test.by_name(), 0), run.config.rerank.top_n)
+    return dict(zip(_name_cases(run.ds, kind, test.keys), values_P.tolist(), strict=True))
 
 
-def _promote(registry: Registry, name: str, version: str, metric: str, measure: Measure, seed: int) -> tuple[bool, str]:
-    try:
-        promote(registry, name, version, metric, measure=measure, seed=seed)
-    except ChallengerWorseError as error:
-        return False, str(error)
-    champion = registry.champion(name)
-    return (champion is not None and champion.version == version, champion.reason if champion is not None else "")
+def _name_cases(ds: date, kind: str, keys: Sequence[str]) -> list[str]:
+    return [hashlib.sha256(f"{ds}/{kind}/{key}".encode()).hexdigest()[:16] for key in keys]

@@ -33,14 +33,13 @@ class RankCandidates:
         progress.write()
 
     def _rank(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        settings = tuple(getattr(self.retrieve, source) for source in BLENDED_SOURCES)
-        calibrations, weights = tuple(s.calibration for s in settings), tuple(s.weight for s in settings)
         scores = [Ragged.from_arrow(batch.column(source), np.float64) for source in BLENDED_SOURCES]
+        blending = self.retrieve.calibrations, self.retrieve.weights
         items = Ragged.from_arrow(batch.column("items"), np.int64)
         proposed = Ragged.from_arrow(batch.column("proposed"), np.int64)
         ranked: dict[str, list[np.ndarray]] = {name: [] for name in ("items", "proposed", "scores", "main_source")}
         for row in range(batch.num_rows):
-            blended_C, parts_SC = blend(np.stack([source[row] for source in scores]), calibrations, weights)
+            blended_C, parts_SC = blend(np.stack([source[row] for source in scores]), *blending)
             scores_C = blended_C.astype(np.float32)
             order_C = rank_order(scores_C, items[row])
             main_C = np.where(parts_SC.max(axis=0) > 0, parts_SC.argmax(axis=0), _POPULARITY_BIT)

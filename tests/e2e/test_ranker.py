@@ -15,9 +15,8 @@ from recsys_batch.contracts.model_version import ModelVersionNotFoundError
 from recsys_batch.contracts.run_facts import NightOptions
 from recsys_batch.night.context import Run
 from recsys_batch.pipeline import open_prepared, run_night
-from recsys_batch.replay import examples as replay_examples
 from recsys_batch.replay.cuts import Cut, cuts_by_days
-from recsys_batch.replay.examples import read_examples
+from recsys_batch.replay.examples import read_examples, write_cut
 from recsys_batch.replay.train import RankerReport, train_ranker
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.lake.tables import Lake
@@ -63,7 +62,7 @@ def ranked(spark, trained) -> tuple[Config, RunSummary]:
 def test_the_first_version_is_measured_beside_the_blend_and_becomes_the_champion(trained) -> None:
     config, report = trained
     registry = open_registry(config)
-    assert report.is_champion
+    assert report.verdict.is_champion
     assert registry.champion("ranker").version == report.version
     manifest = registry.read("ranker", report.version)
     assert manifest.kind == "ranker"
@@ -82,7 +81,7 @@ def test_the_first_version_is_measured_beside_the_blend_and_becomes_the_champion
 def test_training_again_goes_on_and_changes_nothing(spark, trained) -> None:
     config, report = trained
     again = train_ranker(spark, config, DS)
-    assert (again.version, again.is_champion) == (report.version, True)
+    assert (again.version, again.verdict.is_champion) == (report.version, True)
     assert again.seconds < report.seconds
 
 
@@ -130,8 +129,8 @@ def compare_features(config: Config, later: Run, then: Run) -> None:
     def features(known, name: str) -> dict[str, np.ndarray]:
         # Both on the catalog of the later night: what an item costs is not what is compared.
         replaced = Cut(0, known, cut.wanted, name)
-        replay_examples._write_cut(later, "user", replaced, name, config.ranker or Ranker(), training)
-        made = read_examples(later.folder("examples", f"{name}-test"))
+        write_cut(later, ["user"], replaced, config.ranker or Ranker(), training, name)
+        made = read_examples(later.folder("examples", f"user-{name}-test"))
         rows = np.split(made.rows_NF, np.cumsum(made.sizes_P)[:-1])
         return dict(zip(made.keys, rows, strict=True))
 

@@ -52,8 +52,6 @@ def test_cases_do_not_name_users_and_differ_by_date_and_kind() -> None:
     from datetime import date
 
     made = examples([1], [1], [1])
-    cases = [
-        _name_cases(date(2026, 6, day), kind, made, np.array([0.5])) for day in (1, 2) for kind in ("user", "request")
-    ]
+    cases = [_name_cases(date(2026, 6, day), kind, made.keys) for day in (1, 2) for kind in ("user", "request")]
     assert len({name for case in cases for name in case}) == 4
     assert not any("u0" in name for case in cases for name in case)

@@ -236,6 +236,16 @@ class Retrieve(Block):
     profile_block: int = Field(512, ge=1)
     """Profiles scored at a time."""
 
+    @property
+    def calibrations(self) -> tuple[Literal["none", "max", "zscore"], ...]:
+        """Those of the blend's sources, in the order of `columns.BLENDED_SOURCES`."""
+        return self.content.calibration, self.covisitation.calibration, self.popularity.calibration
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Those of the blend's sources, in the order of `columns.BLENDED_SOURCES`."""
+        return self.content.weight, self.covisitation.weight, self.popularity.weight
+
 
 class Rerank(Block):
     """From ranked candidates to the published list."""

@@ -20,6 +20,14 @@ class ChallengerWorseError(CheckFailedError):
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """Whether a version is the champion now, and why or why not."""
+
+    is_champion: bool
+    reason: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A challenger against the champion: the mean difference (positive: the challenger is better) and its interval."""
 
@@ -70,6 +78,36 @@ def promote(
     registry.point_to(name, challenger, outcome, champion)
     log.info("model %s: version %s is the champion: %s", name, challenger, outcome)
     return compared
+
+
+def try_to_promote(
+    registry: Registry,
+    name: str,
+    challenger: str,
+    metric: str,
+    *,
+    tolerance: float = 0.0,
+    min_cases: int = 30,
+    measure: Measure | None = None,
+    seed: int = 0,
+) -> Verdict:
+    """Promote a version as `promote` does; a challenger that is worse is a verdict, and no error."""
+    try:
+        promote(
+            registry,
+            name,
+            challenger,
+            metric,
+            tolerance=tolerance,
+            min_cases=min_cases,
+            measure=measure,
+            seed=seed,
+        )
+    except ChallengerWorseError as error:
+        return Verdict(False, str(error))
+    champion = registry.champion(name)
+    assert champion is not None  # it was moved just now  # noqa: S101
+    return Verdict(champion.version == challenger, champion.reason)
 
 
 def _own(registry: Registry, name: str, version: str, metric: str) -> str:

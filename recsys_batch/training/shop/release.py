@@ -3,27 +3,18 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recsys_batch.contracts.identity import code_version
 from recsys_batch.contracts.model_version import ModelVersion
 from recsys_batch.nn.files.check import fingerprint_model
-from recsys_batch.training.registry.promotion import ChallengerWorseError, promote
+from recsys_batch.training.registry.promotion import Verdict, try_to_promote
 from recsys_batch.training.registry.versions import Cases, Registry, name_of_folder
 from recsys_batch.training.shop.job import CHECKPOINTS, MODEL, Outcome, TrainingJob, read_cases
 from recsys_batch.training.shop.run import measure_model, name_version_cases
 
 _REGISTERED = "registered.json"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a version is the champion now, and why or why not."""
-
-    is_champion: bool
-    reason: str
 
 
 def register_run(registry: Registry, job: TrainingJob, outcome: Outcome, data: Mapping[str, Any]) -> str:
@@ -78,19 +69,13 @@ def promote_run(
         measured = measure_model(job, model, task)
         return name_version_cases(measured, job.data_version).get(f"{sign}{measure}", {})
 
-    try:
-        promote(
-            registry,
-            name,
-            version,
-            metric,
-            tolerance=settings.tolerance,
-            min_cases=settings.min_cases,
-            measure=measure_champion,
-            seed=job.settings.loop.seed,
-        )
-    except ChallengerWorseError as error:
-        return Verdict(False, str(error))
-    champion = registry.champion(name)
-    assert champion is not None  # it was moved just now  # noqa: S101
-    return Verdict(champion.version == version, champion.reason)
+    return try_to_promote(
+        registry,
+        name,
+        version,
+        metric,
+        tolerance=settings.tolerance,
+        min_cases=settings.min_cases,
+        measure=measure_champion,
+        seed=job.settings.loop.seed,
+    )
