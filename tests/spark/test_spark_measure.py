@@ -80,7 +80,9 @@ class Shop:
             for user, items in lists.items()
             for n, item in enumerate(items, 1)
         ]
-        stage_rows(self.lake, USERS, self.given(RANKED | {"arm": "string"}, rows), ds, run_id, model_version(run))
+        stage_rows(
+            self.lake, USERS, self.given(RANKED | {"arm": "string"}, rows), ds, run_id, model_version(run, USERS)
+        )
         checks = {check.check: check for check in measure_lists_out(run)}
         release = Release(run_id, ds, run_id, "publish", {USERS: 16}, (), {}, "hash", "1", {}, None, (USERS,))
         publish(self.lake, release)
