@@ -77,7 +77,7 @@ def start_session() -> "SparkSession":
     interpreted = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
     # Compiled once and quickly: the thorough compiler takes a third of the CPU and pays back in hours. More room than
     # this compiler's default, or what it made is thrown out and made again.
-    java = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:MetaspaceSize=512m -XX:+UseSerialGC"
+    java = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:MetaspaceSize=512m"
     # Two task slots whatever the machine has, so that results do not depend on it; four attempts, as users have.
     fixed = {"spark.jars": ",".join(jars), "spark.master": "local[2,4]"} | interpreted
     settings = spark_settings() | fixed
