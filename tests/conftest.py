@@ -29,12 +29,12 @@ def spark_settings() -> dict[str, str]:
 # The files with long tests, in parts of less than ten minutes each: CI runs one part, another one for each commit.
 # Tests of a file stay together, since they share what is expensive to make.
 LONG_PARTS = (
-    ("e2e/test_incremental.py", "spark/test_spark_compaction.py"),
+    ("e2e/test_incremental.py", "spark/test_spark_compaction.py", "spark/test_spark_input_log.py"),
     ("e2e/test_train.py",),
     ("e2e/test_standalone.py", "e2e/test_doctor.py"),
     ("e2e/test_model_switch.py", "spark/test_spark_orphans.py", "e2e/test_resume.py"),
     ("faults/test_kills.py", "faults/test_cluster_kills.py"),
-    ("e2e/test_blocked_input.py", "spark/test_spark_maintain.py"),
+    ("e2e/test_blocked_input.py", "spark/test_spark_maintain.py", "spark/test_spark_published_bins.py"),
     ("spark/test_spark_shop_inputs.py",),
     ("e2e/test_pseudonyms.py",),
     ("e2e/test_ranker.py",),
@@ -80,6 +80,12 @@ def start_session() -> "SparkSession":
     java = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:MetaspaceSize=512m"
     # Two task slots whatever the machine has, so that results do not depend on it; four attempts, as users have.
     fixed = {"spark.jars": ",".join(jars), "spark.master": "local[2,4]"} | interpreted
+    # As a small night has it: planning anew makes a job of every shuffle. Two partitions, since one hides much.
+    fixed |= {
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.databricks.delta.snapshotPartitions": "1",
+    }
     settings = spark_settings() | fixed
     settings["spark.driver.extraJavaOptions"] += f" {java}"
     for key, value in settings.items():

@@ -120,6 +120,7 @@ def bytes_of(lake, name):
     return b"".join(Path(urlparse(uri).path).read_bytes() for uri in lake.read(name).inputFiles())
 
 
+@pytest.mark.long
 def test_a_file_exported_anew_every_night_does_not_make_the_log_grow(spark, lake, log):
     sizes = []
     for number in range(4):
@@ -132,6 +133,7 @@ def test_a_file_exported_anew_every_night_does_not_make_the_log_grow(spark, lake
     assert len(rows_of(read_new(lake, "events", [log.source], DS, plain, "settings"))) == 21
 
 
+@pytest.mark.long
 def test_what_was_read_under_other_settings_is_forgotten_and_a_dry_run_only_counts(spark, lake, log):
     log.write("2026-06-28", "a", "alice@example.org")
     read_new(lake, "events", [log.source], DS, plain, "raw ids")

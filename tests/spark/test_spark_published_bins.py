@@ -24,6 +24,8 @@ from recsys_batch.spark.session import make_frame, night_settings, with_settings
 from tests.contracts.test_load_config import MINIMAL
 from tests.spark.test_spark_published import RANKED
 
+pytestmark = pytest.mark.long
+
 USERS, QUERIES = Tables.USER_RECOMMENDATIONS, Tables.QUERY_RECOMMENDATIONS
 DS, LATER = date(2026, 6, 20), date(2026, 6, 22)
 RUN, LATER_RUN = "20260620-aaaaaaaa-aaaaaa", "20260622-bbbbbbbb-bbbbbb"
