@@ -111,4 +111,14 @@ def demo_shop(spark, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("shop") / "small"
     write_shop(spark, ShopSpec(num_users=60, num_items=200, num_days=20, end=date(2026, 6, 30), seed=3), str(folder))
+    _write_exclusions(spark, folder)
     return folder
+
+
+def _write_exclusions(spark: "SparkSession", shop: Path) -> None:
+    """Exclude the items that are acted on most from every user's list."""
+    events = spark.read.parquet(f"{shop}/events").where("item_id IS NOT NULL AND user_id IS NOT NULL")
+    top = events.groupBy("item_id").count().orderBy("count", "item_id", ascending=False).limit(5).collect()
+    users = sorted(row.user_id for row in events.select("user_id").distinct().collect())
+    rows = ["user_id,item_id", *(f"{user},{row.item_id}" for user in users for row in top)]
+    (shop / "exclusions.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -56,6 +56,7 @@ class Inputs:
             "review_time": "timestamp",
         },
         "requests": {"request_id": "string", "item_ids": "array<string>", "query": "string"},
+        "exclusions": {"user_id": "string", "request_id": "string", "item_id": "string"},
         "targets": {"request_id": "string", "item_id": "string"},
     }
     REQUIRED: Final[dict[str, tuple[str, ...]]] = {
@@ -63,6 +64,7 @@ class Inputs:
         "items": ("item_id", "title"),
         "reviews": ("item_id", "text"),
         "requests": ("request_id",),
+        "exclusions": ("item_id",),
         "targets": ("request_id", "item_id"),
     }
 
@@ -83,6 +85,7 @@ class Tables:
     ACCOUNTS: Final = "accounts"
     REVIEWS: Final = "reviews"
     REQUESTS: Final = "requests"
+    EXCLUSIONS: Final = "exclusions"
     ID_INDICES: Final = "id_indices"
     USER_HISTORIES: Final = "user_histories"
     EMBEDDINGS: Final = "embeddings"

@@ -17,7 +17,7 @@ from recsys_batch.spark.inputs.sources import read_table
 from recsys_batch.spark.session import is_local, make_frame
 from recsys_batch.workers.own_sources import load_sources
 
-INPUTS = ("events", "items", "reviews", "requests")
+INPUTS = ("events", "items", "reviews", "requests", "exclusions")
 
 
 def resolve_inputs(spark: SparkSession, config: Config, ds: date) -> dict[str, DataFrame]:
@@ -56,8 +56,9 @@ def _faults(spark: SparkSession, config: Config) -> Iterator[str]:
         parsed = F.try_to_timestamp(F.lit("x"), F.lit(form))
         if fault := _fault(lambda parsed=parsed: spark.range(1).select(parsed).collect()):  # type: ignore[misc]
             yield f"{key}: {form!r} is no pattern of a date: {fault}"
-    if (where := config.rerank.where) and (fault := _fault(lambda: _empty_catalog(spark).where(where).schema)):
-        yield f"rerank.where: {where!r} does not resolve on the catalog: {fault}"
+    for key, where in _predicates(config).items():
+        if fault := _fault(lambda where=where: _empty_catalog(spark).where(where).schema):  # type: ignore[misc]
+            yield f"{key}: {where!r} does not resolve on the catalog: {fault}"
     for source in config.ranker.sources if config.ranker is not None else ():
         try:
             load_sources((source,))
@@ -65,6 +66,14 @@ def _faults(spark: SparkSession, config: Config) -> Iterator[str]:
             yield str(error)
     if config.encoder.device.startswith("cuda") and is_local(spark) and not torch.cuda.is_available():
         yield f"encoder.device: {config.encoder.device!r}, and PyTorch finds no GPU here; use 'auto' or 'cpu'"
+
+
+def _predicates(config: Config) -> dict[str, str]:
+    rules = config.rerank
+    given = {"rerank.where": rules.where} | {
+        f"rerank.boosts.{place}.where": boost.where for place, boost in enumerate(rules.boosts)
+    }
+    return {key: where for key, where in given.items() if where}
 
 
 def _patterns(config: Config) -> dict[str, str]:

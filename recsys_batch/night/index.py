@@ -36,7 +36,7 @@ def write_index(run: Run, interactions: DataFrame, *place: str, ranker: Ranker |
     daily = daily_interactions(interactions).persist()
     settings = run.config.retrieve
     popular = popularity(daily, settings.popularity.half_life_days)
-    columns = ("item_index", "item_id", "title", "category_key", "eligible", "vector")
+    columns = ("item_index", "item_id", "title", "category_key", "brand", "eligible", "vector")
     items = (
         item_vectors(run)
         .join(popular, "item_index", "left")

@@ -7,6 +7,7 @@ from recsys_batch.night.context import Run
 from recsys_batch.night.inputs import Intake, write
 from recsys_batch.night.prepare_events import prepare_events
 from recsys_batch.night.prepare_items import prepare_items
+from recsys_batch.spark.catalog.exclusions import classify_exclusions
 from recsys_batch.spark.catalog.requests import classify_requests
 from recsys_batch.spark.events.histories import user_histories
 from recsys_batch.spark.inputs.sources import read_table
@@ -27,6 +28,10 @@ def _prepare(run: Run) -> None:
         if run.config.sources.requests and run.config.lists.requests:
             raw = read_table(run.spark, "requests", run.config.sources.requests, run.ds)
             write(run, Tables.REQUESTS, intake.settle("requests", classify_requests(raw, run.config.prepare.id_case)))
+        if run.config.sources.exclusions:
+            raw = read_table(run.spark, "exclusions", run.config.sources.exclusions, run.ds)
+            classified = classify_exclusions(raw, items, run.config.prepare, intake.user_key)
+            write(run, Tables.EXCLUSIONS, intake.settle("exclusions", classified))
     finally:
         intake.close()
     histories = user_histories(interactions, run.config.prepare)

@@ -14,7 +14,7 @@ from recsys_batch.night.context import Run, log
 from recsys_batch.night.inputs import never_ending_the_night
 from recsys_batch.night.measure import GATE, measure_lists_out
 from recsys_batch.night.rank import encoder_name
-from recsys_batch.night.retrieve import profiles_of
+from recsys_batch.night.retrieve import excludes, profiles_of
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.arms import by_arm
 from recsys_batch.spark.publish.gates import Expectation, check_lists, with_room
@@ -116,7 +116,8 @@ def _expectation(run: Run, table: str, items: DataFrame) -> Expectation:
         top_n=top_n,
         min_full_share=gates.min_full_share,
         keys=with_room(profiles, items, top_n, wanted),
-        forbidden=_forbidden(profiles, items) if not rules.allow_repeats else None,
+        forbidden=_forbidden(profiles, items) if not rules.allow_repeats or excludes(run, table) else None,
+        forbidden_name=_forbidden_name(run, table),
         min_coverage=gates.min_user_coverage,
         max_fallback_share=gates.max_fallback_share if is_user else 1.0,
     )
@@ -126,6 +127,12 @@ def _arm_lengths(run: Run) -> dict[str, int]:
     """Return how long the lists of each arm are; nothing without an experiment."""
     experiment, rules = run.config.experiment, run.config.rerank
     return {arm.name: arm.applied_to(rules, "rerank").top_n for arm in experiment.arms} if experiment else {}
+
+
+def _forbidden_name(run: Run, table: str) -> str:
+    if not excludes(run, table):
+        return "items_already_bought"
+    return "items_excluded" if run.config.rerank.allow_repeats else "items_already_bought_or_excluded"
 
 
 def _forbidden(profiles: DataFrame, items: DataFrame) -> DataFrame:

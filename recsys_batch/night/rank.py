@@ -1,5 +1,6 @@
 """Stage `rank`: candidates are scored, and the scored lists reranked, in one pass; the rows are staged."""
 
+import logging
 from functools import reduce
 from pathlib import Path
 
@@ -23,26 +24,57 @@ from recsys_batch.workers.rank import RankCandidates
 from recsys_batch.workers.rank_learned import RankLearned
 from recsys_batch.workers.rerank import RerankCandidates
 
+log = logging.getLogger("recsys_batch.night")
+
 
 def rank(run: Run) -> None:
     """Blend the scores of the candidate sources, apply the rules, explain every row and stage the list tables."""
     staged: dict[str, DataFrame] = {}
+    boosts = _leave_boosts(run)
     for table, num_profiles in run.facts.num_profiles.items():
         folder = run.folder("progress", f"rerank-{table}")
         with watch(folder, f"rank {table}", num_profiles):
-            rows = _ranked(run, table, folder)
+            rows = _ranked(run, table, folder, boosts)
             if run.is_small:
                 rows = in_memory(rows)
             stage_rows(run.lake, table, rows, run.ds, run.run_id, model_version(run, table))
-        over_cap = sum(float(state.get("over_cap", 0)) for state in read_progress(folder))
-        run.summary.count("rerank", **{f"{table}_rows_over_category_cap": over_cap})
+        _count_effects(run, table, folder)
         staged[table] = rows if run.is_small else read_staged(run.lake, table, run.run_id)
     run.facts.num_rows = count_staged(staged)
     run.summary.count("rerank", **{f"{table}_rows": number for table, number in run.facts.num_rows.items()})
     _count_arms(run)
 
 
-def _ranked(run: Run, table: str, progress: str) -> DataFrame:
+def _leave_boosts(run: Run) -> str:
+    """Leave the boost of each item that has one, and return the folder; empty where the config gives none."""
+    boosts = run.config.rerank.boosts
+    if not boosts:
+        return ""
+    matches = [F.coalesce(F.expr(boost.where), F.lit(False)) for boost in boosts]
+    total = sum(
+        (F.when(match, boost.by).otherwise(0.0) for match, boost in zip(matches, boosts, strict=True)), F.lit(0.0)
+    )
+    items = run.items().where("eligible")
+    found = items.agg(*(F.count_if(match).alias(str(place)) for place, match in enumerate(matches))).collect()[0]
+    for place, (boost, number) in enumerate(zip(boosts, found, strict=True)):
+        run.summary.count("rerank", **{f"boosts_{place}_items": number})
+        if not number:
+            log.warning("rerank.boosts.%d: no item that may be recommended matches %r", place, boost.where)
+    run.leave(items.select("item_index", total.alias("boost")).where("boost <> 0"), "boosts")
+    return run.folder("boosts")
+
+
+def _count_effects(run: Run, table: str, progress: str) -> None:
+    """Count the rows that each rule changed; a cap that is not set changes none, and is counted all the same."""
+    rules, states = run.config.rerank, read_progress(progress)
+    effects = {"over_cap": "rows_over_category_cap"}
+    effects |= {"boosted": "rows_boosted"} if rules.boosts else {}
+    effects |= {"varied": "rows_there_for_diversity"} if rules.diversity else {}
+    for counter, name in effects.items():
+        run.summary.count("rerank", **{f"{table}_{name}": sum(float(each.get(counter, 0)) for each in states)})
+
+
+def _ranked(run: Run, table: str, progress: str, boosts: str) -> DataFrame:
     """Return the rows of a list table (`schemas.RANKED`); those of user lists have their `arm` where there are any."""
     candidates, retrieve, rerank = candidates_of(run, table), blend_settings(run, table), run.config.rerank
     experiment = run.config.experiment if table == Tables.USER_RECOMMENDATIONS else None
@@ -59,7 +91,7 @@ def _ranked(run: Run, table: str, progress: str) -> DataFrame:
         sharpness = retrieve.content.sharpness
         return map_batches(
             candidates,
-            Chain(score, RerankCandidates(index, LIST_KINDS[table], rerank, sharpness, progress, own_sources)),
+            Chain(score, RerankCandidates(index, LIST_KINDS[table], rerank, sharpness, progress, own_sources, boosts)),
         )
 
     if experiment is None:

@@ -1,8 +1,9 @@
 """Stage `retrieve`: the item index is written once, then every profile gets its candidates."""
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
-from recsys_batch.contracts.columns import Tables
+from recsys_batch.contracts.columns import Lists, Tables
 from recsys_batch.contracts.config.ranker import Ranker
 from recsys_batch.night.context import Run
 from recsys_batch.night.encode import query_vectors
@@ -27,7 +28,7 @@ def retrieve(run: Run) -> None:
     ranker = run.config.ranker
     acts = write_index(run, run.read_prepared(Tables.INTERACTIONS), "index", ranker=ranker)
     for table in _list_tables(run):
-        profiles = run.leave(_profiles_of(run, table, acts), "profiles", table)
+        profiles = run.leave(_without_excluded(run, table, _profiles_of(run, table, acts)), "profiles", table)
         number = profiles.count()
         folder = run.folder("progress", f"retrieve-{table}")
         task = retrieve_task(run, index_folder(run), folder, ranker if model_file(run, table) else None)
@@ -91,6 +92,20 @@ def _profiles_of(run: Run, table: str, acts: DataFrame | None) -> DataFrame:
             return histories.request_profiles(
                 run.read_prepared(Tables.REQUESTS), run.items(), query_vectors(run), repeats
             )
+
+
+def _without_excluded(run: Run, table: str, profiles: DataFrame) -> DataFrame:
+    """Mask what the shop excludes for a user or a request, as if it had been seen."""
+    if not excludes(run, table):
+        return profiles
+    items = run.items().select("item_id", F.col("canonical_index").alias("item_index"))
+    excluded = run.read_prepared(Tables.EXCLUSIONS).join(items, "item_id")
+    return histories.with_masked(profiles, excluded.select(F.col(Lists.KEY[table]).alias("key"), "item_index"))
+
+
+def excludes(run: Run, table: str) -> bool:
+    """Whether the shop may exclude items for keys of the table."""
+    return bool(run.config.sources.exclusions) and LIST_KINDS[table] in ("user", "request")
 
 
 def index_folder(run: Run) -> str:

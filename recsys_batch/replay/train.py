@@ -178,11 +178,9 @@ def _ndcg(examples: Examples, scores_N: FloatArray, length: int) -> npt.NDArray[
 
 def _blended(examples: Examples, config: Config) -> FloatArray:
     """Return the blend's scores of the same candidates (N,)."""
-    blending = config.retrieve.calibrations, config.retrieve.weights
     scores_SN = np.stack([examples.feature(source) for source in BLENDED_SOURCES]).astype(np.float64)
     starts_P = np.concatenate([[0], np.cumsum(examples.sizes_P)])
-    made = [blend(scores_SN[:, start:stop], *blending)[0] for start, stop in pairwise(starts_P)]
-    return np.concatenate(made) if made else np.zeros(0)
+    return blend(scores_SN, starts_P, config.retrieve.calibrations, config.retrieve.weights)[0]
 
 
 def _report(

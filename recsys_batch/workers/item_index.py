@@ -53,6 +53,8 @@ class ItemIndex:
     titles: pa.Array
     category_codes_I: IntArray
     """Code of the capped category, -1 where an item has none."""
+    brand_codes_I: IntArray
+    """Code of the brand, -1 where an item has none."""
     eligible_I: npt.NDArray[np.bool_]
     popularity_I: FloatMatrix
     vectors_ID: FloatMatrix
@@ -83,7 +85,6 @@ def read_item_index(folder: str) -> ItemIndex:
         _refuse_repeats(folder, items, column)
     # A copy: torch refuses to share arrays that Arrow owns and marks read-only.
     vectors_ID = np.array(items["vector"].combine_chunks().flatten(), dtype=np.float32).reshape(num_items, -1)
-    codes = items["category_key"].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
     item_indices_I = items["item_index"].to_numpy().astype(np.int64)
     finder = RowFinder.over(item_indices_I)
     return ItemIndex(
@@ -91,7 +92,8 @@ def read_item_index(folder: str) -> ItemIndex:
         item_indices_I=item_indices_I,
         finder=finder,
         titles=items["title"].combine_chunks(),
-        category_codes_I=codes.astype(np.int64),
+        category_codes_I=_codes(items["category_key"]),
+        brand_codes_I=_codes(items["brand"]),
         eligible_I=np.array(items["eligible"], dtype=bool),
         popularity_I=items["popularity"].to_numpy().astype(np.float32),
         vectors_ID=vectors_ID,
@@ -111,6 +113,21 @@ def read_pairs(folder: str, finder: RowFinder) -> sp.csr_matrix:
     )
     neighbors_II.sort_indices()
     return neighbors_II
+
+
+@lru_cache(maxsize=2)
+def read_boosts(folder: str, index_folder: str) -> FloatMatrix:
+    """Return the boost of each row's item (I,), 0 where it has none; `folder` has (item_index, boost)."""
+    index, given = read_item_index(index_folder), read_parquet(folder)
+    boosts_I = np.zeros(index.num_items, dtype=np.float32)
+    rows = index.finder.find(given["item_index"].to_numpy().astype(np.int64))
+    boosts_I[rows[rows >= 0]] = given["boost"].to_numpy()[rows >= 0]
+    return boosts_I
+
+
+def _codes(texts: pa.ChunkedArray) -> IntArray:
+    codes = texts.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+    return np.asarray(codes, dtype=np.int64)
 
 
 def _refuse_nulls(folder: str, items: pa.Table, column: str) -> None:

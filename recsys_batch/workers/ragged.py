@@ -1,6 +1,6 @@
 """Lists of different lengths between Arrow and NumPy."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +30,6 @@ class Ragged:
     def __len__(self) -> int:
         """Return the number of lists."""
         return len(self.starts) - 1
-
-
-def to_list_array(rows: Sequence[npt.NDArray[Any]], kind: pa.DataType) -> pa.ListArray:
-    """Return one list a row, with values of the given type."""
-    starts = np.concatenate([[0], np.cumsum([row.size for row in rows])]).astype(np.int32)
-    values = np.concatenate(rows) if rows else np.zeros(0)
-    return pa.ListArray.from_arrays(pa.array(starts), pa.array(values).cast(kind))
 
 
 def to_vector_array(rows_ND: npt.NDArray[np.float32]) -> pa.ListArray:

@@ -9,9 +9,10 @@ import pyarrow as pa
 from recsys_batch.contracts.columns import BLENDED_SOURCES, POPULARITY
 from recsys_batch.contracts.config.night import Retrieve
 from recsys_batch.contracts.schemas import CANDIDATES, SCORED
-from recsys_batch.rules.blend import blend, rank_order
+from recsys_batch.rules.blend import blend
+from recsys_batch.rules.sparse_rows import owners_of
 from recsys_batch.workers.progress import ProgressFile
-from recsys_batch.workers.ragged import Ragged, to_list_array
+from recsys_batch.workers.ragged import Ragged
 
 _POPULARITY_BIT = BLENDED_SOURCES.index(POPULARITY)
 
@@ -33,20 +34,21 @@ class RankCandidates:
         progress.write()
 
     def _rank(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        scores = [Ragged.from_arrow(batch.column(source), np.float64) for source in BLENDED_SOURCES]
-        blending = self.retrieve.calibrations, self.retrieve.weights
         items = Ragged.from_arrow(batch.column("items"), np.int64)
-        proposed = Ragged.from_arrow(batch.column("proposed"), np.int64)
-        ranked: dict[str, list[np.ndarray]] = {name: [] for name in ("items", "proposed", "scores", "main_source")}
-        for row in range(batch.num_rows):
-            blended_C, parts_SC = blend(np.stack([source[row] for source in scores]), *blending)
-            scores_C = blended_C.astype(np.float32)
-            order_C = rank_order(scores_C, items[row])
-            main_C = np.where(parts_SC.max(axis=0) > 0, parts_SC.argmax(axis=0), _POPULARITY_BIT)
-            ranked["items"].append(items[row][order_C])
-            ranked["proposed"].append(proposed[row][order_C])
-            ranked["scores"].append(scores_C[order_C])
-            ranked["main_source"].append(main_C[order_C])
-        columns = {name: to_list_array(rows, SCORED.field(name).type.value_type) for name, rows in ranked.items()}
+        scores_SN = np.stack([Ragged.from_arrow(batch.column(source), np.float64).values for source in BLENDED_SOURCES])
+        blended_N, parts_SN = blend(scores_SN, items.starts, self.retrieve.calibrations, self.retrieve.weights)
+        scores_N = blended_N.astype(np.float32)
+        ranked = {
+            "items": items.values,
+            "proposed": Ragged.from_arrow(batch.column("proposed"), np.int64).values,
+            "scores": scores_N,
+            "main_source": np.where(parts_SN.max(axis=0) > 0, parts_SN.argmax(axis=0), _POPULARITY_BIT),
+        }
+        order_N = np.lexsort((items.values, -scores_N, owners_of(items.starts)))
+        starts = pa.array(items.starts.astype(np.int32))
+        columns = {
+            name: pa.ListArray.from_arrays(starts, pa.array(values[order_N]).cast(SCORED.field(name).type.value_type))
+            for name, values in ranked.items()
+        }
         kept = {name: batch.column(name) for name in CANDIDATES.names if name.startswith("history") or name == "key"}
         return pa.record_batch([(columns | kept)[name] for name in SCORED.names], schema=SCORED)

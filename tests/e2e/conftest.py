@@ -25,6 +25,8 @@ def small_config(shop: Path, lake: Path, *overrides: str) -> Config:
         "lists.queries=12",
         "prepare.profile=false",
         "encoder.dtype=float32",
+        f"sources.exclusions=[{{format: csv, path: {shop}/exclusions.csv, options: {{header: 'true'}}, "
+        "select: {user_id: user_id, item_id: item_id}}]",
         *overrides,
     )
     return load_config(ROOT / "conf/demo.yaml", settings, {"DEMO_SHOP": str(shop)})

@@ -170,6 +170,46 @@ def test_only_what_a_change_concerns_is_run_again(spark, lake_copy: Path, night,
     assert (found.both.keys, found.both.unchanged) == (len(was), sum(was[key] == is_now[key] for key in was))
 
 
+def test_what_the_shop_excludes_for_a_user_is_not_shown_to_them(
+    spark, demo_shop: Path, published: tuple[Path, RunSummary]
+) -> None:
+    lake, summary = published
+    excluded = {line.split(",")[1].upper() for line in (demo_shop / "exclusions.csv").read_text().splitlines()[1:]}
+    assert read(spark, lake, "items").where("eligible").where(F.col("item_id").isin(excluded)).count() > 0
+    assert read(spark, lake, "similar_items").where(F.col("similar_item_id").isin(excluded)).count() > 0
+    assert read(spark, lake, "user_recommendations").where(F.col("item_id").isin(excluded)).count() == 0
+    (check,) = (c for c in summary.checks if c.check == "items_already_bought_or_excluded")
+    assert (check.table, check.value, check.verdict) == ("user_recommendations", 0, "pass")
+
+
+def test_rules_change_the_lists_and_their_effects_are_counted(spark, lake_copy: Path, night) -> None:
+    catalog = read(spark, lake_copy, "items").where("eligible AND brand IS NOT NULL").select("item_id", "brand")
+    brands = dict(catalog.collect())
+    boosted = max(brands.values(), key=lambda brand: (list(brands.values()).count(brand), brand))
+
+    def shown(of: str) -> int:
+        rows = read(spark, lake_copy, "user_recommendations").collect()
+        return sum(brands.get(row.item_id) == of for row in rows)
+
+    before = shown(boosted)
+    boosts = f"[{{where: \"brand = '{boosted}'\", by: 1}}, {{where: price < 0, by: 0.5}}]"
+    rules = night(
+        f"rerank.boosts={boosts}", "rerank.brand_cap=2", "rerank.diversity=0.3", lake=lake_copy, force=True, resume=True
+    )
+    assert (list(rules.stages), rules.state) == (["rank", "publish"], "published")
+    assert shown(boosted) > before
+    assert rules.counts["rerank.boosts_0_items"] == list(brands.values()).count(boosted)
+    assert rules.counts["rerank.boosts_1_items"] == 0
+    assert rules.counts["rerank.user_recommendations_rows_boosted"] == shown(boosted)
+    assert rules.counts["rerank.user_recommendations_rows_there_for_diversity"] > 0
+    lists: dict[str, list[str]] = {}
+    for row in read(spark, lake_copy, "user_recommendations").collect():
+        if row.item_id in brands:
+            lists.setdefault(row.user_id, []).append(brands[row.item_id])
+    over = sum(max(each.count(brand) - 2, 0) for each in lists.values() for brand in set(each))
+    assert over <= rules.counts["rerank.user_recommendations_rows_over_category_cap"]
+
+
 def test_each_arm_gets_the_lists_of_its_settings(spark, lake_copy: Path, night) -> None:
     before = content_of(spark, lake_copy, "user_recommendations")
     assert {row.arm for row in read(spark, lake_copy, "user_recommendations").collect()} == {None}

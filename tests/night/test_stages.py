@@ -95,8 +95,8 @@ def test_arms_may_set_what_the_stage_rank_is_the_first_to_read(config: Config) -
         for dotted, changed in changed_copies(config)
         if dotted.startswith(("retrieve.", "rerank.")) and changed_stages(config, changed)[0] == "rank"
     }
-    # Only user lists have arms.
-    assert of_rank - {"retrieve.content.weight_in_similar_items"} == set(ARM_KEYS)
+    # Only user lists have arms, and boosts are promises to suppliers.
+    assert of_rank - {"retrieve.content.weight_in_similar_items", "rerank.boosts"} == set(ARM_KEYS)
 
 
 def test_versions_and_the_date_change_their_stage_and_those_after_it(config: Config) -> None:

@@ -15,6 +15,10 @@ SCORES = st.floats(-50, 50, width=32)
 METHODS = st.sampled_from(["none", "max", "zscore"])
 
 
+def one(scores: np.ndarray) -> np.ndarray:
+    return np.array([0, len(scores)])
+
+
 def calibrated(scores: list[float], method: Calibration) -> list[float]:
     """Say in plain Python what `calibrate` promises."""
     if method == "none" or not scores:
@@ -27,46 +31,52 @@ def calibrated(scores: list[float], method: Calibration) -> list[float]:
 
 def test_calibration_by_arithmetic() -> None:
     scores = np.array([1.0, 2.0, 5.0])
-    assert_array_equal(calibrate(scores, "none"), [1.0, 2.0, 5.0])
-    assert_allclose(calibrate(scores, "max"), [1 / 5, 2 / 5, 1.0])
+    assert_array_equal(calibrate(scores, one(scores), "none"), [1.0, 2.0, 5.0])
+    assert_allclose(calibrate(scores, one(scores), "max"), [1 / 5, 2 / 5, 1.0])
     # Mean 8/3, deviations -5/3, -2/3, 7/3, variance (25 + 4 + 49) / 27.
-    assert_allclose(calibrate(scores, "zscore"), np.array([-5, -2, 7]) / 3 / np.sqrt(78 / 27))
+    assert_allclose(calibrate(scores, one(scores), "zscore"), np.array([-5, -2, 7]) / 3 / np.sqrt(78 / 27))
 
 
 def test_calibration_of_scores_without_scale() -> None:
-    assert_array_equal(calibrate(np.array([-2.0, 0.0]), "max"), [-2.0, 0.0])
-    assert_array_equal(calibrate(np.zeros(3), "max"), np.zeros(3))
-    assert_array_equal(calibrate(np.full(7, 0.1), "zscore"), np.zeros(7))
+    for scores, method, expected in (
+        (np.array([-2.0, 0.0]), "max", [-2.0, 0.0]),
+        (np.zeros(3), "max", np.zeros(3)),
+        (np.full(7, 0.1), "zscore", np.zeros(7)),
+    ):
+        assert_array_equal(calibrate(scores, one(scores), method), expected)
     for method in ("none", "max", "zscore"):
-        assert calibrate(np.zeros(0), method).shape == (0,)
+        assert calibrate(np.zeros(0), np.array([0, 0]), method).shape == (0,)
 
 
 def test_equal_large_scores_have_no_spread() -> None:
     # The mean of equal numbers is off by a rounding error, which is no spread to divide by.
-    assert_array_equal(calibrate(np.full(3, 1e8 + 0.1), "zscore"), np.zeros(3))
+    assert_array_equal(calibrate(np.full(3, 1e8 + 0.1), np.array([0, 3]), "zscore"), np.zeros(3))
 
 
 @quick
-@given(st.lists(st.lists(SCORES, min_size=3, max_size=3), max_size=6), st.tuples(METHODS, METHODS, METHODS))
+@given(
+    st.lists(st.lists(st.tuples(SCORES, SCORES, SCORES), max_size=6), max_size=4), st.tuples(METHODS, METHODS, METHODS)
+)
 def test_the_blend_is_the_weighted_sum_of_calibrated_sources(
-    candidates: list[list[float]], methods: tuple[Calibration, ...]
+    lists: list[list[tuple[float, float, float]]], methods: tuple[Calibration, ...]
 ) -> None:
-    scores_SC = np.array(candidates, dtype=np.float64).reshape(-1, 3).T.copy()
-    before = scores_SC.copy()
+    starts = np.concatenate([[0], np.cumsum([len(each) for each in lists])]).astype(np.int64)
+    scores_SN = np.array([scores for each in lists for scores in each], dtype=np.float64).reshape(-1, 3).T.copy()
+    before = scores_SN.copy()
     weights = (0.8, 1.0, 0.08)
-    blended, parts = blend(scores_SC, methods, weights)
-    rows = zip(scores_SC.tolist(), methods, weights, strict=True)
-    expected = np.array([[weight * s for s in calibrated(row, method)] for row, method, weight in rows]).reshape(
-        parts.shape
-    )
-    assert_allclose(parts, expected, rtol=1e-6, atol=1e-6)
-    assert_allclose(blended, expected.sum(axis=0), rtol=1e-6, atol=1e-6)
-    assert_array_equal(scores_SC, before)
+    blended, parts = blend(scores_SN, starts, methods, weights)
+    expected = [
+        [weight * score for each in lists for score in calibrated([scores[source] for scores in each], methods[source])]
+        for source, weight in enumerate(weights)
+    ]
+    assert_allclose(parts, np.array(expected).reshape(parts.shape), rtol=1e-6, atol=1e-6)
+    assert_allclose(blended, np.array(expected).reshape(parts.shape).sum(axis=0), rtol=1e-6, atol=1e-6)
+    assert_array_equal(scores_SN, before)
 
 
 def test_each_source_needs_a_method_and_a_weight() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        blend(np.ones((2, 1)), ("none", "none"), (1.0,))
+        blend(np.ones((2, 1)), np.array([0, 1]), ("none", "none"), (1.0,))
 
 
 @quick

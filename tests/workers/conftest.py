@@ -26,6 +26,7 @@ class Shop:
     eligible: list[bool]
     popularity: list[float]
     categories: list[str | None]
+    brands: list[str | None]
     pairs: Pairs
 
     @property
@@ -47,6 +48,7 @@ def make_shop(vectors: npt.ArrayLike, **columns: Any) -> Shop:
         "eligible": [True] * num_items,
         "popularity": [0.0] * num_items,
         "categories": [None] * num_items,
+        "brands": [None] * num_items,
         "pairs": {},
     }
     return Shop(vectors_ID, **(plain | columns))
@@ -90,6 +92,7 @@ def write_shop(
             "item_id": [shop.item_id(row) for row in rows],
             "title": [shop.title(row) for row in rows],
             "category_key": pa.array(shop.categories, pa.string()),
+            "brand": pa.array(shop.brands, pa.string()),
             "eligible": pa.array(shop.eligible, pa.bool_()),
             "vector": pa.array(list(shop.vectors_ID), pa.list_(pa.float32())),
             "popularity": pa.array(shop.popularity, pa.float64()),

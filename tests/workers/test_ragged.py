@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_batch.workers.ragged import Ragged, to_list_array, to_vector_array, windows
+from recsys_batch.workers.ragged import Ragged, to_vector_array, windows
 
 quick = settings(derandomize=True, max_examples=80, deadline=None)
 LISTS = st.lists(st.none() | st.lists(st.integers(-9, 9), max_size=4), max_size=8)
@@ -18,7 +18,7 @@ INT_LISTS = pa.list_(pa.int32())
 
 @quick
 @given(LISTS, st.integers(0, 3), st.integers(0, 8))
-def test_lists_go_through_ragged_and_back(lists: list[list[int] | None], start: int, length: int) -> None:
+def test_lists_are_read(lists: list[list[int] | None], start: int, length: int) -> None:
     # Sliced as well: a slice of an Arrow list array keeps its parent's offsets.
     column = pa.array(lists, INT_LISTS).slice(start, length)
     expected = [row or [] for row in lists[start : start + length]]
@@ -26,21 +26,6 @@ def test_lists_go_through_ragged_and_back(lists: list[list[int] | None], start: 
     assert len(ragged) == len(expected)
     assert [ragged[row].tolist() for row in range(len(ragged))] == expected
     assert ragged.values.dtype == np.int64
-    back = to_list_array([ragged[row] for row in range(len(ragged))], pa.int32())
-    assert back.equals(pa.array(expected, INT_LISTS))
-
-
-@pytest.mark.parametrize("kind", [pa.int8(), pa.int32(), pa.float32()])
-def test_lists_take_the_type_that_is_asked_for(kind: pa.DataType) -> None:
-    for rows in ([], [np.zeros(0)], [np.zeros(0), np.array([1, 2])], [np.array([3])]):
-        made = to_list_array(rows, kind)
-        assert made.type == pa.list_(kind)
-        assert made.to_pylist() == [row.tolist() for row in rows]
-
-
-def test_an_index_that_does_not_fit_is_an_error_and_not_another_index() -> None:
-    with pytest.raises(pa.ArrowInvalid):
-        to_list_array([np.array([2**31])], pa.int32())
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (1, 1), (4, 3)])

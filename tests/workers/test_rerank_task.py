@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -181,6 +182,38 @@ def test_the_cap_holds_and_what_breaks_it_is_counted(build: Any, folder: str, tm
     assert [row["item"] for row in four if row["key"] == "v"] == ["item-000", "item-001", "item-003", "item-004"]
     assert [row["score"] for row in four if row["key"] == "v"] == pytest.approx([1, 1 / 2, 1 / 4, 1 / 5])
     assert [state["over_cap"] for state in read_progress(str(tmp_path / "four"))] == [2]
+
+
+def test_a_brand_is_capped_as_a_category_is(build: Any, tmp_path: Path) -> None:
+    shop = build.make_shop(VECTORS, brands=["X", "X", "Y", "X", None])
+    folder = build.write_shop(tmp_path / "i", shop)
+    rows = rerank(build, folder, [scored([0, 1, 2, 3, 4], [CONTENT] * 5, [])], tmp_path / "p", top_n=3, brand_cap=1)
+    assert [row["item"] for row in rows] == ["item-000", "item-002", "item-004"]
+
+
+def test_diversity_takes_what_is_unlike_and_keeps_the_order(build: Any, folder: str, tmp_path: Path) -> None:
+    # Items 0 and 2 are alike (0.8), item 4 is like neither; the scores are 1, 1/2, 1/3.
+    candidates = [scored([0, 2, 4], [CONTENT] * 3, [])]
+    plain = rerank(build, folder, candidates, tmp_path / "plain", top_n=2)
+    assert [row["item"] for row in plain] == ["item-000", "item-002"]
+    # Worth beside item 0: item 2 0.5 * (1/2 - 1/3) / (2/3) - 0.5 * 0.8, item 4 0.
+    varied = rerank(build, folder, candidates, tmp_path / "varied", top_n=2, diversity=0.5)
+    assert [(row["item"], row["rank"]) for row in varied] == [("item-000", 1), ("item-004", 2)]
+    assert [row["score"] for row in varied] == pytest.approx([1, 1 / 3])
+    assert [state["varied"] for state in read_progress(str(tmp_path / "varied"))] == [1]
+
+
+def test_a_boost_moves_an_item_by_its_share_of_the_range(build: Any, folder: str, tmp_path: Path) -> None:
+    boosts = pa.table({"item_index": pa.array([4, 0, 99], pa.int32()), "boost": [0.8, -0.1, 1.0]})
+    (tmp_path / "boosts").mkdir()
+    pq.write_table(boosts, tmp_path / "boosts/part-0.parquet")
+    task = RerankCandidates(folder, "user", Rerank(top_n=2), 1.0, str(tmp_path / "p"), (), str(tmp_path / "boosts"))
+    rows = pa.Table.from_pylist([scored([0, 2, 4], [CONTENT] * 3, [0])], schema=SCORED)
+    made = build.run_task(task, rows).to_pylist()
+    # The scores 1, 1/2, 1/3 have the range 2/3.
+    assert [row["item"] for row in made] == ["item-000", "item-004"]
+    assert [row["score"] for row in made] == pytest.approx([1 - 0.1 * 2 / 3, 1 / 3 + 0.8 * 2 / 3])
+    assert [state["boosted"] for state in read_progress(str(tmp_path / "p"))] == [2]
 
 
 @settings(derandomize=True, max_examples=10, deadline=None)

@@ -30,6 +30,8 @@ ARM_KEYS = (
     *(key for key in BLEND_KEYS if key != "retrieve.content.weight_in_similar_items"),
     "rerank.top_n",
     "rerank.category_cap",
+    "rerank.brand_cap",
+    "rerank.diversity",
 )
 
 

@@ -104,6 +104,8 @@ class Sources(Block):
     items: list[Source] = Field(min_length=1)
     reviews: list[Source] = []
     requests: list[Source] = []
+    exclusions: list[Source] = []
+    """Items that must not be shown to a user (`user_id`) or for a request (`request_id`)."""
     targets: list[Source] = []
     """The held-out item of each request, read by `evaluate` only."""
 
@@ -114,6 +116,8 @@ class Sources(Block):
                 where = f"sources.{table}.{number}.select"
                 if missing := [c for c in Inputs.REQUIRED[table] if c not in source.select]:
                     raise ValueError(f"{where} lacks the required column {missing[0]!r}")
+                if table == "exclusions" and not {"user_id", "request_id"} & set(source.select):
+                    raise ValueError(f"{where} gives neither user_id nor request_id: an exclusion is of one of them")
                 if unknown := [c for c in source.select if c not in columns]:
                     known = ", ".join(columns)
                     raise ValueError(f"{where} names the unknown column {unknown[0]!r}; known: {known}")
@@ -247,6 +251,15 @@ class Retrieve(Block):
         return self.content.weight, self.covisitation.weight, self.popularity.weight
 
 
+class Boost(Block):
+    """Moves items up or down in every list that they are candidates of."""
+
+    where: str = Field(min_length=1)
+    """SQL predicate over the catalog, such as `brand = 'House'` or `updated_at > DATE'2026-06-01'`."""
+    by: float = Field(ge=-1, le=1)
+    """Share of the way from a list's last candidate to its first: 0.1 is a nudge, 1 lifts the last beside the first."""
+
+
 class Rerank(Block):
     """From ranked candidates to the published list."""
 
@@ -257,6 +270,13 @@ class Rerank(Block):
     """At most this many items of one category a list (lifted, and counted, where it would fall short); 0: no cap."""
     category_level: int = Field(2, ge=1)
     """Levels of the category path that the cap compares."""
+    brand_cap: int = Field(0, ge=0)
+    """At most this many items of one brand a list, as the category cap holds; 0: no cap."""
+    diversity: Share = 0.0
+    """How much a list is to hold unlike items (maximal marginal relevance over the text vectors): 0 chooses by score
+    alone, 0.3 is noticeable, 1 chooses by unlikeness alone. What is chosen stands in the order of the scores."""
+    boosts: list[Boost] = []
+    """Items that are to stand higher or lower than their scores say; where several match, they add up."""
     where: str = ""
     """SQL predicate over the catalog that an item must pass to be recommended, such as `price > 0`."""
 

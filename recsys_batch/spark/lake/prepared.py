@@ -15,6 +15,7 @@ PREPARED = (
     Tables.ACCOUNTS,
     Tables.REVIEWS,
     Tables.REQUESTS,
+    Tables.EXCLUSIONS,
 )
 
 

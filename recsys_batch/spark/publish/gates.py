@@ -19,7 +19,10 @@ class Expectation:
     keys: DataFrame
     """Columns `key` and `room`, the number of items that may be recommended to the key, no more than `top_n`."""
     forbidden: DataFrame | None
-    """Columns `key`, `item`: pairs that must not be recommended (already bought); None where repeats are allowed."""
+    """Columns `key`, `item`: pairs that must not be recommended (already bought, or excluded by the shop); None where
+    there can be none."""
+    forbidden_name: str = "items_already_bought"
+    """What the check of them is called."""
     min_coverage: float = 1.0
     max_fallback_share: float = 1.0
 
@@ -49,7 +52,7 @@ def check_lists(staged: DataFrame, items: DataFrame, expected: Expectation) -> l
         ),
     ]
     if expected.forbidden is not None:
-        checks.append(at_most(table, "items_already_bought", lists["forbidden"], 0))
+        checks.append(at_most(table, expected.forbidden_name, lists["forbidden"], 0))
     return checks
 
 

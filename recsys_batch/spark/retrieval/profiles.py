@@ -79,6 +79,13 @@ def request_profiles(requests: DataFrame, items: DataFrame, vectors: DataFrame, 
     return _profiles(ready, "request_id", seen, F.col("vector"))
 
 
+def with_masked(profiles: DataFrame, masked: DataFrame) -> DataFrame:
+    """Return the profiles with the items of `masked` (key, item_index) added to what each has seen."""
+    lists = masked.where("key IS NOT NULL").groupBy("key").agg(F.collect_set("item_index").alias("_masked"))
+    seen = F.array_sort(F.array_union("seen", F.coalesce("_masked", F.array().cast(_NO_ITEMS))))
+    return profiles.join(lists, "key", "left").withColumn("seen", seen).select(*profiles.columns)
+
+
 def _profiles(frame: DataFrame, key: str, seen: Column, vector: Column | None = None) -> DataFrame:
     own = F.lit(None) if vector is None else vector
     return frame.select(
