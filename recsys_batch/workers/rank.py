@@ -9,8 +9,7 @@ import pyarrow as pa
 from recsys_batch.contracts.columns import BLENDED_SOURCES, POPULARITY
 from recsys_batch.contracts.config.night import Retrieve
 from recsys_batch.contracts.schemas import CANDIDATES, SCORED
-from recsys_batch.rules.blend import blend
-from recsys_batch.rules.sparse_rows import owners_of
+from recsys_batch.rules.blend import blend, list_order
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.ragged import Ragged
 
@@ -44,7 +43,7 @@ class RankCandidates:
             "scores": scores_N,
             "main_source": np.where(parts_SN.max(axis=0) > 0, parts_SN.argmax(axis=0), _POPULARITY_BIT),
         }
-        order_N = np.lexsort((items.values, -scores_N, owners_of(items.starts)))
+        order_N = list_order(scores_N, items.values, items.starts)
         starts = pa.array(items.starts.astype(np.int32))
         columns = {
             name: pa.ListArray.from_arrays(starts, pa.array(values[order_N]).cast(SCORED.field(name).type.value_type))

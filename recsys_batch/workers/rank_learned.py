@@ -26,6 +26,7 @@ from recsys_batch.contracts.columns import (
 )
 from recsys_batch.contracts.schemas import CANDIDATES, EXAMPLES, SCORED
 from recsys_batch.nn.scoring.lambdamart import read_model
+from recsys_batch.rules.blend import list_order
 from recsys_batch.workers.features import FEATURES, make_features, scores_of
 from recsys_batch.workers.item_index import read_item_index
 from recsys_batch.workers.own_sources import names_of, own_names, scores_of_own
@@ -77,7 +78,7 @@ class RankLearned:
         proposed_N = Ragged.from_arrow(batch.column("proposed"), np.int64).values
         features = features_of(self.index_folder, batch, candidates, self.own_sources)
         scores_N = model.score(features)
-        order_N = np.lexsort((candidates.items_N, -scores_N, candidates.owners))
+        order_N = list_order(scores_N, candidates.items_N, candidates.starts_P)
         starts = pa.array(candidates.starts_P.astype(np.int32))
         values = {
             "items": candidates.items_N,

@@ -25,9 +25,10 @@ from recsys_batch.contracts.columns import (
 )
 from recsys_batch.contracts.config.night import Rerank
 from recsys_batch.contracts.schemas import RANKED, REASON
+from recsys_batch.rules.blend import list_order
 from recsys_batch.rules.reasons import TOGETHER, ListKind, explain
 from recsys_batch.rules.rerank import Cap, Diversity, Selection, boosted, select_lists
-from recsys_batch.rules.sparse_rows import owners_of, values_at
+from recsys_batch.rules.sparse_rows import values_at
 from recsys_batch.workers.evidence import read_evidence
 from recsys_batch.workers.item_index import ItemIndex, read_boosts, read_item_index
 from recsys_batch.workers.own_sources import names_of, reasons_of
@@ -246,7 +247,7 @@ class RerankCandidates:
 def _boosted(ranked: _Ranked, boosts_I: FloatArray) -> _Ranked:
     """Return the candidates with the scores, and in the order, that boosts give them."""
     scores_N = boosted(ranked.scores_N, ranked.starts_P, boosts_I[ranked.items_N])
-    order_N = np.lexsort((ranked.items_N, -scores_N, owners_of(ranked.starts_P)))
+    order_N = list_order(scores_N, ranked.items_N, ranked.starts_P)
     return replace(
         ranked,
         items_N=ranked.items_N[order_N],

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from recsys_batch.rules.blend import Calibration, blend, calibrate, rank_order
+from recsys_batch.rules.blend import Calibration, blend, calibrate, list_order, rank_order
 
 quick = settings(derandomize=True, max_examples=60, deadline=None)
 SCORES = st.floats(-50, 50, width=32)
@@ -88,3 +88,26 @@ def test_the_one_order_is_score_descending_then_item_ascending(pairs: list[tuple
     items = np.array([item for _, item in pairs], dtype=np.int64)
     expected = sorted(range(len(pairs)), key=lambda place: (-pairs[place][0], pairs[place][1]))
     assert rank_order(scores, items).tolist() == expected
+
+
+SCORED_ITEMS = st.lists(
+    st.tuples(st.sampled_from([-1.0, -0.0, 0.0, 0.5, 2.0]), st.integers(0, 50)), max_size=8, unique_by=lambda p: p[1]
+)
+
+
+@quick
+@given(st.lists(SCORED_ITEMS, max_size=5), st.booleans())
+def test_lists_are_ordered_one_by_one(lists: list[list[tuple[float, int]]], by_item: bool) -> None:
+    if by_item:
+        lists = [sorted(each, key=lambda pair: pair[1]) for each in lists]
+    starts = np.concatenate([[0], np.cumsum([len(each) for each in lists])]).astype(np.int64)
+    scores = np.array([score for each in lists for score, _ in each], dtype=np.float32)
+    items = np.array([item for each in lists for _, item in each], dtype=np.int64)
+    expected = [
+        place
+        for number, each in enumerate(lists)
+        for place in sorted(
+            range(starts[number], starts[number] + len(each)), key=lambda place: (-scores[place], items[place])
+        )
+    ]
+    assert list_order(scores, items, starts).tolist() == expected
