@@ -70,7 +70,7 @@ def test_every_setting_that_changes_a_row_changes_a_stage_and_all_after_it(confi
         ("retrieve.covisitation.shrinkage=1", "retrieve"),
         ("rerank.allow_repeats=true", "retrieve"),
         ("retrieve.content.weight=0.5", "rank"),
-        ("retrieve.popularity.calibration=max", "rank"),
+        ("retrieve.popularity.calibration=zscore", "rank"),
         ("rerank.category_cap=2", "rank"),
         ("rerank.top_n=5", "rank"),
         ("experiment={name: x, arms: [{name: a, share: 0.5}, {name: b, share: 0.5}]}", "rank"),

@@ -41,7 +41,8 @@ def test_the_blend_scores_each_profile_by_itself(tmp_path) -> None:
     path.write_text(MINIMAL)
     weights = {"content": 2.0, "covisitation": 1.0, "popularity": 0.5}
     overrides = [f"retrieve.{name}.weight={weight}" for name, weight in weights.items()]
-    config = load_config(path, [*overrides, "retrieve.covisitation.calibration=max"], env={})
+    overrides += ["retrieve.content.calibration=none", "retrieve.popularity.calibration=none"]
+    config = load_config(path, overrides, env={})
     rows = [[0.1, 4.0, 1.0], [0.2, 2.0, 0.0], [0.3, 1.0, 2.0]]
     made = _blended(examples([0, 0, 0], [2, 1], [1, 1], rows), config)
     # Co-visitation is divided by the largest of the profile: 4 in the first, 1 in the second.

@@ -14,7 +14,11 @@ from recsys_batch.contracts.config.night import Content, Covisitation, Popularit
 from recsys_batch.contracts.schemas import CANDIDATES
 from recsys_batch.workers.rank import RankCandidates
 
-CONFIG = Retrieve(content=Content(weight=0.8), covisitation=Covisitation(weight=1.0), popularity=Popularity(weight=0.1))
+CONFIG = Retrieve(
+    content=Content(weight=0.8, calibration="none"),
+    covisitation=Covisitation(weight=1.0, calibration="none"),
+    popularity=Popularity(weight=0.1, calibration="none"),
+)
 QUARTERS = st.integers(-2, 8).map(lambda n: n / 4)
 CANDIDATE = st.tuples(st.integers(1, 7), QUARTERS, QUARTERS, QUARTERS)  # proposed, content, co-visitation, popularity
 PROFILES = st.lists(st.dictionaries(st.integers(0, 30), CANDIDATE, max_size=6), max_size=5)

@@ -23,6 +23,7 @@ from recsys_batch.contracts.errors import ConfigError
 from recsys_batch.contracts.filesystem import arrow_uri
 
 CandidateSource = Literal["content", "covisitation", "popularity"]
+Calibration = Literal["none", "max", "zscore"]
 EXPLODE = re.compile(r"\s*(?P<array>.+?)\s+AS\s+(?P<name>[A-Za-z_]\w*)\s*", re.IGNORECASE)
 NUMBER_FORMS = ("decimal_point", "decimal_comma")
 EPOCH_FORMS = ("epoch_seconds", "epoch_milliseconds", "epoch_microseconds", "epoch_nanoseconds")
@@ -185,7 +186,7 @@ class Content(Block):
     weight: float = 0.8
     weight_in_similar_items: float = 2.0
     """Weight in `similar_items`, where likeness says more than being bought together."""
-    calibration: Literal["none", "max", "zscore"] = "none"
+    calibration: Calibration = "max"
     candidates: int = Field(200, ge=1)
     sharpness: float = Field(2.0, gt=0)
     """Exponent on the (non-negative) cosine; more than 1 favors near matches."""
@@ -198,7 +199,7 @@ class Covisitation(Block):
     """Candidates by items that follow or accompany each other in user histories."""
 
     weight: float = 1.0
-    calibration: Literal["none", "max", "zscore"] = "none"
+    calibration: Calibration = "max"
     candidates: int = Field(200, ge=1)
     neighbors: int = Field(200, ge=1)
     """Neighbors kept of an item."""
@@ -210,8 +211,8 @@ class Covisitation(Block):
     """Weight of a pair read against time (the neighbor came before)."""
     count_power: float = Field(0.5, ge=0, le=1)
     """Pair counts are divided by the item's own count to this power (1: a conditional probability, 0: raw counts)."""
-    neighbor_power: float = Field(0.0, ge=0, le=1)
-    """Divides by the neighbor's count to this power as well; above 0, bestsellers are not everyone's neighbors."""
+    neighbor_power: float = Field(0.3, ge=0, le=1)
+    """Divides by the neighbor's count to this power as well; at 0, bestsellers are everyone's neighbors."""
     shrinkage: float = Field(10.0, ge=0)
     """Added to the counts, so that pairs of rare items do not win by chance."""
     history_length: int = Field(100, ge=2)
@@ -222,7 +223,7 @@ class Popularity(Block):
     """Candidates for everyone: what the shop's users interact with lately."""
 
     weight: float = 0.08
-    calibration: Literal["none", "max", "zscore"] = "none"
+    calibration: Calibration = "max"
     candidates: int = Field(200, ge=1)
     half_life_days: float = Field(14.0, gt=0)
 
@@ -241,7 +242,7 @@ class Retrieve(Block):
     """Profiles scored at a time."""
 
     @property
-    def calibrations(self) -> tuple[Literal["none", "max", "zscore"], ...]:
+    def calibrations(self) -> tuple[Calibration, ...]:
         """Those of the blend's sources, in the order of `columns.BLENDED_SOURCES`."""
         return self.content.calibration, self.covisitation.calibration, self.popularity.calibration
 
