@@ -17,7 +17,7 @@ from recsys_batch.night.rank import encoder_name
 from recsys_batch.night.retrieve import excludes, profiles_of
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.arms import by_arm
-from recsys_batch.spark.publish.gates import Expectation, check_lists, with_room
+from recsys_batch.spark.publish.gates import Expectation, check_concentration, check_lists, with_room
 from recsys_batch.spark.publish.release import Release, read_staged, record_checks
 from recsys_batch.spark.publish.release import publish as publish_release
 from recsys_batch.training.registry.versions import name_of_folder
@@ -58,7 +58,11 @@ def _check(run: Run) -> list[Check]:
     for table in run.facts.num_rows:
         log.info("publish: checking %s", table)
         run.ticker.begin(f"checking {table}")
-        checks += check_lists(read_staged(run.lake, table, run.run_id), items, _expectation(run, table, items))
+        staged = read_staged(run.lake, table, run.run_id)
+        checks += check_lists(staged, items, _expectation(run, table, items))
+        if table == Tables.USER_RECOMMENDATIONS:
+            eligible, gates = int(run.summary.counts["prepare.items_eligible"]), run.config.gates
+            checks += check_concentration(staged, table, eligible, gates.max_top_share, gates.min_shown_share)
     items.unpersist()
     return checks
 

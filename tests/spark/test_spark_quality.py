@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from recsys_batch.spark.publish.gates import Expectation, check_lists, with_room
+from recsys_batch.spark.publish.gates import Expectation, check_concentration, check_lists, with_room
 
 REASON = "struct<kind: string, anchor: string, text: string>"
 COLUMNS = {"rank": "int", "score": "float", "sources": "array<string>", "reason": REASON}
@@ -146,3 +146,31 @@ def test_who_has_seen_everything_needs_no_list_and_keeps_back_no_others(frame, s
     # Whoever has something left must have a list.
     short = {c.check: c for c in check(frame, shop, sound(), keys=room)}
     assert (short["key_coverage"].value, short["key_coverage"].verdict) == (pytest.approx(2 / 3), "block")
+
+
+def test_concentration_by_arithmetic(frame):
+    # 30 lists of one item each: the first 15 show item 0, the others an item of their own; 16 items in 30 rows.
+    rows = [{"user_id": f"u{n}", "item_id": "0" if n < 15 else str(n)} for n in range(30)]
+    staged = frame({"user_id": "string", "item_id": "string"}, rows)
+
+    def found(num_eligible, top=0.5, shown=0.05):
+        made = check_concentration(staged, "user_recommendations", num_eligible, top, shown)
+        return {check.check: (check.value, check.threshold, check.verdict) for check in made}
+
+    # All 16 items are among the 20 most shown ones. Of 1,000 items 30 could be shown in 30 rows.
+    assert found(1000) == {"top_share": (1.0, 0.5, "warn"), "shown_share": (16 / 30, 0.05, "pass")}
+    assert found(1000, shown=0.6)["shown_share"] == (16 / 30, 0.6, "warn")
+    # Of 50 items the 20 most shown may take four fifths, of 40 all.
+    assert found(50)["top_share"] == (1.0, 0.8, "warn")
+    assert found(40)["top_share"] == (1.0, 1.0, "pass")
+    assert found(20)["shown_share"] == (16 / 20, 0.05, "pass")
+    assert check_concentration(staged.limit(0), "user_recommendations", 20, 0.5, 0.05) == []
+
+
+def test_the_twenty_most_shown_items_are_told_from_the_others(frame):
+    # Item n stands in 30 - n lists.
+    rows = [{"user_id": f"u{n}-{i}", "item_id": str(n)} for n in range(30) for i in range(30 - n)]
+    staged = frame({"user_id": "string", "item_id": "string"}, rows)
+    top, shown = check_concentration(staged, "user_recommendations", 300, 0.5, 0.05)
+    assert top.value == sum(range(11, 31)) / sum(range(1, 31))
+    assert shown.value == 30 / 300

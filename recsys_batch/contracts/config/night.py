@@ -326,6 +326,12 @@ class Gates(Block):
     min_agreement_to_recent: Share = 0.5
     """Items that the user lists share with the last published ones, as a share of their length, against the median of
     the nights before: below it the night is blocked, or warned of where the model is another one. 0: off."""
+    max_top_share: Share = 0.5
+    """Share of the rows of user lists that the 20 most shown items may take; above it: a warning. In a catalog of fewer
+    than 80 items they may take twice their share of it."""
+    min_shown_share: Share = 0.05
+    """Items that stand in any user list, as a share of those that could (the eligible ones, or as many as there are
+    rows); below it: a warning."""
     max_fallback_share: Share = 0.5
     """Share of the user lists that may hold nothing but popular items; above it: a warning."""
 

@@ -8,6 +8,9 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import SHARED_SOURCES, Lists
 from recsys_batch.contracts.gates import Check, at_least, at_most
 
+# Those whose share of the rows is held against `gates.max_top_share`.
+TOP_ITEMS = 20
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -54,6 +57,27 @@ def check_lists(staged: DataFrame, items: DataFrame, expected: Expectation) -> l
     if expected.forbidden is not None:
         checks.append(at_most(table, expected.forbidden_name, lists["forbidden"], 0))
     return checks
+
+
+def check_concentration(
+    staged: DataFrame, table: str, num_eligible: int, max_top_share: float, min_shown_share: float
+) -> list[Check]:
+    """Warn where a few items fill the lists, or few of those that may be recommended are in any list.
+
+    The `TOP_ITEMS` most shown ones may take `max_top_share` of the rows, or twice what is theirs of a small catalog.
+    """
+    shown = staged.groupBy(Lists.ITEM[table]).count()
+    top = F.slice(F.sort_array(F.collect_list("count"), asc=False), 1, TOP_ITEMS)
+    found = shown.agg(F.count("*").alias("items"), F.sum("count").alias("rows"), top.alias("top")).collect()[0]
+    if not found["rows"]:
+        return []
+    fair_share = min(TOP_ITEMS / max(num_eligible, 1), 0.5)
+    return [
+        at_most(table, "top_share", sum(found.top) / found["rows"], max(max_top_share, 2 * fair_share), "warn"),
+        at_least(
+            *(table, "shown_share", found["items"] / max(min(num_eligible, found["rows"]), 1), min_shown_share, "warn")
+        ),
+    ]
 
 
 def with_room(profiles: DataFrame, items: DataFrame, top_n: int, wanted: Column | None = None) -> DataFrame:
