@@ -7,6 +7,7 @@ from pathlib import Path
 from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.contracts.run_facts import STAGE_NAMES, NightOptions
+from recsys_batch.report.night_lines import night_lines
 from recsys_batch.report.summary import RunSummary, reporting
 from recsys_batch.spark.session import get_session
 
@@ -25,7 +26,7 @@ def main() -> None:
     args = parser.parse_args()
     options = NightOptions(args.stage, args.resume, args.force, args.dry_run, not args.no_publish)
     # An error in the config is this run's state too: yesterday's must not stand in the status file.
-    with reporting(RunSummary(Path(args.config).stem, args.ds), args.status_file) as summary:
+    with reporting(RunSummary(Path(args.config).stem, args.ds), args.status_file, night_lines) as summary:
         config, ds = read_config(args), parse_ds(args.ds)
         summary.name = config.name
         # What the night imports (torch above all) takes as long as Spark takes to start.

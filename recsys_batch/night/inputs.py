@@ -128,6 +128,7 @@ class Intake:
                 title = f"{run.config.name} {run.ds}{run.config.prepare.zone_note}"
                 target = f"{run.lake.path('profiles')}/{run.ds.isoformat()}.html"
                 write_text(run.spark, target, profile_page(self.profiles, title, checks))
+                run.summary.report = target
                 log.info("data profile: %s", target)
 
     def _judge(self, table: str, classified: DataFrame, hints: Mapping[tuple[str, str], str]) -> None:

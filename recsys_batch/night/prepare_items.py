@@ -102,6 +102,7 @@ def _check_catalog(intake: Intake, items: DataFrame) -> None:
     if not counts["prepare.items_eligible"]:
         _refuse_nothing_eligible(run, items)
     earlier = recent_counts(run.lake, run.ds, _NIGHTS_COMPARED)
+    run.summary.previous = dict(earlier[0]) if earlier else {}
     floors = {"items": gates.min_items_to_recent, "items_eligible": gates.min_eligible_to_recent}
     judged = []
     for name, floor in floors.items():

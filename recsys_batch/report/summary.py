@@ -1,7 +1,7 @@
 """The one table at the end of a run, and the same facts as JSON for a scheduler."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +29,10 @@ class RunSummary:
     """Stage that was not run again -> the run that left it."""
     counts: dict[str, float] = field(default_factory=dict)
     """`<stage>.<what>` -> number, in the order in which it was counted."""
+    previous: dict[str, float] = field(default_factory=dict)
+    """The counts of the newest published night before, where they were read."""
+    report: str = ""
+    """The page to look at."""
     checks: list[Check] = field(default_factory=list)
     lists: list[str] = field(default_factory=list)
     """List tables of the night."""
@@ -48,10 +52,12 @@ class RunSummary:
 
 
 @contextmanager
-def reporting(summary: RunSummary, status_file: str) -> Iterator[RunSummary]:
+def reporting(
+    summary: RunSummary, status_file: str, lines: Callable[[RunSummary], list[str]] | None = None
+) -> Iterator[RunSummary]:
     """Print the run's summary when the block ends, however it ends, and write it to the status file if one is named.
 
-    The file says `running` from the start.
+    The file says `running` from the start. `lines` says in words what is otherwise printed as a table of all counts.
     """
     if status_file:
         summary.write(status_file)
@@ -61,14 +67,19 @@ def reporting(summary: RunSummary, status_file: str) -> Iterator[RunSummary]:
         summary.state, summary.message = "failed", f"{type(error).__name__}: {error}"
         raise
     finally:
-        print_summary(summary, open_console())
+        print_summary(summary, open_console(), lines)
         if status_file:
             summary.write(status_file)
 
 
-def print_summary(summary: RunSummary, console: Console) -> None:
-    """Print the run as one table: counts by stage, seconds, gate verdicts; none where there are none."""
-    if summary.counts or summary.stages or summary.checks:
+def print_summary(
+    summary: RunSummary, console: Console, lines: Callable[[RunSummary], list[str]] | None = None
+) -> None:
+    """Print the run in `lines`, or as one table: counts by stage, seconds, gate verdicts; none where there are none."""
+    if lines is not None and (summary.counts or summary.stages):
+        for line in lines(summary):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    elif summary.counts or summary.stages or summary.checks:
         _print_table(summary, console)
     elif summary.state != "failed":
         console.print(f"{summary.name} {summary.ds}: {summary.state}", markup=False, highlight=False)

@@ -40,6 +40,8 @@ def test_the_status_file_holds_everything(tmp_path: Path) -> None:
         "message": "第一晚 [ok]",
         "stages": {"prepare": 1.25},
         "reused": {},
+        "previous": {},
+        "report": "",
         "lists": [],
         "counts": {"prepare.events_read": 12345, "prepare.used_share": 0.5, "encode.texts": 7},
         "checks": [
