@@ -79,11 +79,16 @@ def retire_run(lake: Lake, run_id: str) -> None:
     delete_folder(lake.spark, _folder(lake, run_id))
 
 
-def recent_counts(lake: Lake, ds: date, nights: int) -> list[dict[str, float]]:
-    """Return what the published runs of the dates before `ds` counted, of the newest `nights` of them, newest first."""
+def recent_counts(lake: Lake, ds: date, nights: int, standing: Mapping[date, str]) -> list[dict[str, float]]:
+    """Return what the published runs of the dates before `ds` counted, of the newest `nights` of them, newest first.
+
+    `standing` names the run whose release of a date stands: the counts of a run that was rolled back say nothing of it.
+    """
     if not lake.exists(Tables.RUN_STATUS):
         return []
     before = lake.read(Tables.RUN_STATUS).where((F.col("ds") < F.lit(ds)) & (F.col("state") == "published"))
+    if standing:
+        before = before.where(~F.col("ds").isin(*standing) | F.col("run_id").isin(*standing.values()))
     newest = before.groupBy("ds").agg(F.max_by("counts", "finished_at").alias("counts"))
     return [row.counts for row in newest.orderBy(F.desc("ds")).limit(nights).collect()]
 
