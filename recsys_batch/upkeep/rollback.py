@@ -7,6 +7,10 @@ from recsys_batch.contracts.errors import StagedRowsMissingError
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.rollback import roll_back
+from recsys_batch.spark.session import night_settings, with_settings
+
+# As of a night that is neither small nor in need of adaptive execution.
+_PLAIN_BYTES = 2**20
 
 log = logging.getLogger("recsys_batch.night")
 
@@ -17,7 +21,9 @@ def rollback(lake: Lake, ds: date, release_id: str, summary: RunSummary) -> None
     Raises the errors of `spark.publish.rollback.roll_back`.
     """
     try:
-        done = roll_back(lake, ds, release_id)
+        # Rows go from one table to another as they are: neither bounds of columns nor planning anew would help.
+        with with_settings(lake.spark, night_settings(_PLAIN_BYTES)):
+            done = roll_back(lake, ds, release_id)
     except StagedRowsMissingError as error:
         raise StagedRowsMissingError(
             f"{error}. Maintenance keeps the staged slices of releases of retained nights (maintain.keep_nights) only"

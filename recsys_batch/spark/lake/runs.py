@@ -6,7 +6,7 @@ written once and by one process: of two that publish what one run staged, neithe
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 
@@ -91,6 +91,15 @@ def recent_counts(lake: Lake, ds: date, nights: int, standing: Mapping[date, str
         before = before.where(~F.col("ds").isin(*standing) | F.col("run_id").isin(*standing.values()))
     newest = before.groupBy("ds").agg(F.max_by("counts", "finished_at").alias("counts"))
     return [row.counts for row in newest.orderBy(F.desc("ds")).limit(nights).collect()]
+
+
+def counts_of_runs(lake: Lake, run_ids: Collection[str]) -> dict[str, dict[str, float]]:
+    """Return what published runs counted, of those of `run_ids` that left a row when they ended."""
+    if not lake.exists(Tables.RUN_STATUS) or not run_ids:
+        return {}
+    rows = lake.read(Tables.RUN_STATUS).where(F.col("run_id").isin(*run_ids) & (F.col("state") == "published"))
+    newest = rows.groupBy("run_id").agg(F.max_by("counts", "finished_at").alias("counts"))
+    return {row.run_id: row.counts for row in newest.collect()}
 
 
 def record_status(

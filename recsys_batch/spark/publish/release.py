@@ -16,7 +16,7 @@ from typing import Any
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Lists, Tables
@@ -106,18 +106,27 @@ def latest_release(lake: Lake, ds: date) -> Row | None:
 
 def standing_runs(lake: Lake, before: date) -> dict[date, str]:
     """Return the run of the release that stands, of every published date before `before`."""
-    if not lake.exists(Tables.RELEASES):
-        return {}
-    earlier, columns = F.col("ds") < F.lit(before), ("ds", "release_id", "run_id", "published_at")
+    standing, _ = standing_releases(lake, F.col("ds") < F.lit(before))
+    return {ds: str(row.run_id) for ds, row in standing.items()}
+
+
+def standing_releases(lake: Lake, where: Column) -> tuple[dict[date, Row], set[date]]:
+    """Return the release that stands (without its gates) of each published date, and dates with an unfinished claim.
+
+    `where` is a predicate on `ds`. As `latest_release` and `unfinished_claim`, for many dates in two reads.
+    """
     releases: dict[date, list[Row]] = {}
-    for row in lake.read(Tables.RELEASES).where(earlier).select(*columns).collect():
-        releases.setdefault(row.ds, []).append(row)
+    if lake.exists(Tables.RELEASES):
+        for row in lake.read(Tables.RELEASES).where(where).drop("gates").collect():
+            releases.setdefault(row.ds, []).append(row)
     claims: dict[date, Row] = {}
     if lake.exists(Tables.PUBLICATIONS):
-        rows = lake.read(Tables.PUBLICATIONS).where(earlier).select("ds", "release_id", "replaces").collect()
+        rows = lake.read(Tables.PUBLICATIONS).where(where).select("ds", "release_id", "replaces").collect()
         claims = {row.ds: row for row in rows}
     standing = {ds: _standing(rows, claims.get(ds)) for ds, rows in releases.items()}
-    return {ds: str(row.run_id) for ds, row in standing.items() if row is not None}
+    known = {row.release_id for rows in releases.values() for row in rows}
+    unfinished = {ds for ds, claim in claims.items() if claim.release_id not in known}
+    return {ds: row for ds, row in standing.items() if row is not None}, unfinished
 
 
 def _standing(releases: Iterable[Row], claim: Row | None) -> Row | None:
