@@ -38,7 +38,7 @@ LONG_PARTS = (
     ("spark/test_spark_shop_inputs.py",),
     ("e2e/test_pseudonyms.py",),
     ("e2e/test_ranker.py",),
-    ("e2e/test_backfill.py",),
+    ("e2e/test_backfill.py", "e2e/test_forget_user.py"),
     ("e2e/test_hold_out.py", "spark/test_spark_measure.py", "spark/test_spark_request_targets.py"),
 )
 

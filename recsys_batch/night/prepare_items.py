@@ -77,6 +77,7 @@ def _prepare_reviews(intake: Intake, items: DataFrame) -> DataFrame | None:
     if not run.config.sources.reviews:
         return None
     raw = read_table(run.spark, "reviews", run.config.sources.reviews, run.ds)
+    raw = intake.suppression.without(raw, run.config.prepare.id_case)
     classified = run.hold(classify_reviews(raw, items, run.config.prepare, run.ds, intake.user_key))
     reviews = write(run, Tables.REVIEWS, intake.settle("reviews", classified))
     classified.unpersist()

@@ -6,6 +6,7 @@ it when its night read them. No clock and no time of receipt is asked.
 """
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from recsys_batch.spark.causes import naming_causes
 from recsys_batch.spark.events.rows import count_in_windows
 from recsys_batch.spark.inputs.quarantine import FILTERED, OUTSIDE_WINDOW
 from recsys_batch.spark.inputs.sources import read_table
+from recsys_batch.spark.inputs.suppression import read_suppression
 from recsys_batch.spark.lake.runs import counts_of_runs, stages_of
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import prepared_by, roll_forward, standing_releases
@@ -165,9 +167,12 @@ def _rows_now(spark: SparkSession, config: Config, dates: Sequence[date]) -> dic
         return {}
     # A source that names the date is another one every date.
     groups = [[ds] for ds in dates] if any(map(_names_date, sources)) else [dates]
+    # A night does not count the rows of forgotten users.
+    suppression = read_suppression(Lake.at(spark, config.lake.root), config, os.environ)
     found: dict[date, int] = {}
     for group in groups:
-        found |= count_in_windows(read_table(spark, "events", sources, group[0]), group, config.prepare)
+        raw = read_table(spark, "events", sources, group[0])
+        found |= count_in_windows(suppression.without(raw, config.prepare.id_case), group, config.prepare)
     return found
 
 

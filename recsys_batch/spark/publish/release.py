@@ -34,6 +34,9 @@ from recsys_batch.spark.lake.runs import newest_run
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import make_frame
 
+# Bounds of user ids would stay in Delta's log after a user is forgotten.
+_BOUNDED = {Tables.USER_RECOMMENDATIONS: ("rank", "item_id", "score")}
+
 
 @dataclass(frozen=True)
 class Release:
@@ -274,7 +277,9 @@ def _complete(lake: Lake, release: Release, staged: Mapping[str, DataFrame]) -> 
         txn = f"{release.release_id}:{table}"
         # In a list of similar items the key is the item.
         comments = LIST_COMMENTS | ({"item_id": "item that is looked at"} if table == Tables.SIMILAR_ITEMS else {})
-        lake.create_documented(table, rows.schema, LIST_COMMENT, comments, ("ds",), LIST_NULLABLE)
+        lake.create_documented(
+            table, rows.schema, LIST_COMMENT, comments, ("ds",), LIST_NULLABLE, _BOUNDED.get(table, ())
+        )
         lake.replace_ds(table, rows, release.ds, txn)
         versions[table] = lake.version_written_by(table, txn)
     counts = {table: release.row_counts.get(table, 0) for table in versions}
