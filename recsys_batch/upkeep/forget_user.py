@@ -41,6 +41,7 @@ from recsys_batch.spark.maintain.forget import (
 )
 from recsys_batch.spark.session import make_frame
 from recsys_batch.training.registry.find import open_registry
+from recsys_batch.training.registry.versions import Registry
 from recsys_batch.workers.find_ids import FindIds
 
 log = logging.getLogger("recsys_batch.night")
@@ -159,10 +160,29 @@ def _purge(lake: Lake, config: Config, rows: Mapping[str, int], ids: DataFrame, 
         delete_rows(lake, name, ids)
         log.info("%s: %d rows deleted", name, rows[name])
     settle_releases(lake)
-    # What runs left names users in many places, and no run goes on from half of it.
-    for run_id in list_folders(lake.spark, lake.path(RUNS)):
-        delete_folder(lake.spark, lake.path(f"{RUNS}/{run_id}"))
-    open_registry(config).forget_cases({name for person in people for name in person.names})
+    # What runs left names users in many places, and no run goes on from half of it. Runs after that never saw them.
+    if rows or not _are_certified(lake, people):
+        for run_id in list_folders(lake.spark, lake.path(RUNS)):
+            delete_folder(lake.spark, lake.path(f"{RUNS}/{run_id}"))
+    if (registry := _registry(config)) is not None:
+        registry.forget_cases({name for person in people for name in person.names})
+
+
+def _are_certified(lake: Lake, people: Sequence[Person]) -> bool:
+    """Whether an earlier run of the job came to its end for all of them."""
+    if not lake.exists(Tables.FORGET_CERTIFICATES):
+        return False
+    known = lake.read(Tables.FORGET_CERTIFICATES).select("user_hash").distinct().collect()
+    return {person.user_hash for person in people} <= {row.user_hash for row in known}
+
+
+def _registry(config: Config) -> Registry | None:
+    """Return the registry of the shop's models; None where the config has none that this machine can open."""
+    try:
+        return open_registry(config)
+    except ConfigError as error:
+        log.warning("models are not looked at: %s", error)
+        return None
 
 
 def _models_with(lake: Lake, config: Config, tables: Sequence[str], ids: DataFrame) -> list[str]:
@@ -174,7 +194,8 @@ def _models_with(lake: Lake, config: Config, tables: Sequence[str], ids: DataFra
             of_users, every = dates_of(lake, name, ids)
             held, known = held | of_users, known | every
     found: dict[str, str] = {}
-    versions = open_registry(config).every_version()
+    registry = _registry(config)
+    versions = registry.every_version() if registry is not None else []
     for manifest in versions:
         ds = manifest.data.get("ds")
         if ds is None or date.fromisoformat(str(ds)) in held:
