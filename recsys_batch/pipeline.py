@@ -223,15 +223,16 @@ def _user_key_version(config: Config) -> dict[str, str]:
 
 
 def _already_published(config: Config, ds: date, previous: Row, inputs: dict[str, str], summary: RunSummary) -> None:
+    by = f"{'rolled back to' if previous.action == 'rollback' else 'published by'} run {previous.run_id}"
     if previous.config_hash != hash_config(config):
         raise AlreadyPublishedError(
-            f"ds {ds}: published by run {previous.run_id} under another config (hash {previous.config_hash[:8]}, now "
+            f"ds {ds}: {by} under another config (hash {previous.config_hash[:8]}, now "
             f"{hash_config(config)[:8]}); pass --force to publish it again under this one, and --resume to run only "
             "the stages that the change concerns"
         )
     summary.run_id, summary.release_id, summary.state = previous.run_id, previous.release_id, "already published"
     summary.tables = dict(previous.tables)
-    summary.message = f"ds {ds}: already published by run {previous.run_id}; --force publishes it again"
+    summary.message = f"ds {ds}: already {by}; --force publishes it again"
     if dict(previous.input_versions) != inputs:
         summary.message += " (the inputs have changed since)"
 

@@ -33,11 +33,12 @@ LONG_PARTS = (
     ("e2e/test_train.py",),
     ("e2e/test_standalone.py", "e2e/test_doctor.py"),
     ("e2e/test_model_switch.py", "spark/test_spark_orphans.py", "e2e/test_resume.py"),
-    ("faults/test_kills.py", "faults/test_cluster_kills.py"),
+    ("faults/test_kills.py", "faults/test_cluster_kills.py", "spark/test_spark_races.py"),
     ("e2e/test_blocked_input.py", "spark/test_spark_maintain.py", "spark/test_spark_published_bins.py"),
     ("spark/test_spark_shop_inputs.py",),
     ("e2e/test_pseudonyms.py",),
     ("e2e/test_ranker.py",),
+    ("e2e/test_backfill.py", "e2e/test_forget_user.py"),
     ("e2e/test_hold_out.py", "spark/test_spark_measure.py", "spark/test_spark_request_targets.py"),
 )
 

@@ -92,6 +92,8 @@ class Tables:
     EMBEDDING_ORPHANS: Final = "embedding_orphans"
     PUBLICATIONS: Final = "publications"
     RUN_STATUS: Final = "run_status"
+    SUPPRESSED_USERS: Final = "suppressed_users"
+    FORGET_CERTIFICATES: Final = "forget_certificates"
 
     DATASETS: Final = "datasets"
     """Folder of the training data: `datasets/labels/<table>`, `datasets/<split>/<table>`."""

@@ -36,6 +36,10 @@ class AlreadyPublishedError(ConfigError):
     """The `ds` was published under another config and `--force` was not given."""
 
 
+class NoEarlierReleaseError(ConfigError):
+    """A rollback names a release that the date does not have, or there is none before the one that stands."""
+
+
 class InputNotReadyError(RecsysBatchError):
     """An input is missing or empty; a later retry may find it."""
 

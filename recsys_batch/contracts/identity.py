@@ -14,14 +14,14 @@ from recsys_batch.contracts.errors import ConfigError
 _RUN_ID = re.compile(r"(\d{4})(\d{2})(\d{2})-[0-9a-f]{8}-[0-9a-f]{6}")
 
 
-def parse_ds(text: str) -> date:
-    """Parse a business date, YYYY-MM-DD. Raises ConfigError naming the value."""
+def parse_ds(text: str, option: str = "--ds") -> date:
+    """Parse a business date, YYYY-MM-DD, that `option` gives. Raises ConfigError naming the value."""
     try:
         parsed = date.fromisoformat(text)
     except ValueError:
         parsed = None
     if parsed is None or parsed.isoformat() != text:
-        raise ConfigError(f"--ds {text!r}: not a date; write YYYY-MM-DD, such as 2026-06-30")
+        raise ConfigError(f"{option} {text!r}: not a date; write YYYY-MM-DD, such as 2026-06-30")
     return parsed
 
 

@@ -94,6 +94,16 @@ EMBEDDINGS_DDL = (
 # those encoded before `remove_before` (`spark.orphans`).
 EMBEDDING_ORPHANS_DDL = "text_key STRING, fingerprint STRING, marked_at TIMESTAMP, remove_before TIMESTAMP"
 
+# Users that asked to be forgotten, by keyed hashes (`rules.suppression`); `key_check` tells which key made them.
+SUPPRESSED_USERS_DDL = "user_hash STRING, key_check STRING, suppressed_at TIMESTAMP"
+# One row a user and run of `forget_user`. `tables`: rows deleted from each. `state`: `proven` where the scan found
+# neither the id nor its pseudonym in any file of the lake, else `pending`, with some of the `files` that show one.
+FORGET_CERTIFICATES_DDL = (
+    "user_hash STRING, state STRING, purged_at TIMESTAMP, tables MAP<STRING, BIGINT>, models ARRAY<STRING>, "
+    "files_scanned BIGINT, bytes_scanned BIGINT, files_found BIGINT, files ARRAY<STRING>, scanned_at TIMESTAMP"
+)
+SCANNED_FILES = pa.schema([("path", pa.string()), ("length", pa.int64()), ("found", pa.list_(pa.int32()))])
+
 # What a data catalog shows of the published list tables; no column of theirs but those of LIST_NULLABLE is ever null.
 LIST_COMMENTS = {
     "ds": "business date",

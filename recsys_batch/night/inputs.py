@@ -26,6 +26,7 @@ from recsys_batch.spark.inputs.expectations import measure
 from recsys_batch.spark.inputs.notes import CUT, NOTES, REUSED, UNREAD, count_notes
 from recsys_batch.spark.inputs.profile import profile_table
 from recsys_batch.spark.inputs.quarantine import NOT_QUARANTINED, STATUS, USED, quarantine
+from recsys_batch.spark.inputs.suppression import Suppression, read_suppression
 from recsys_batch.spark.inputs.values import IDS
 from recsys_batch.spark.lake.files import write_text
 from recsys_batch.spark.publish.release import record_checks
@@ -54,6 +55,11 @@ class Intake:
         """The secret that user ids are hashed with, or None."""
         variable = self.run.config.prepare.pseudonymize_with
         return read_key(variable, os.environ) if variable else None
+
+    @cached_property
+    def suppression(self) -> Suppression:
+        """The users whose rows are left out of every input."""
+        return read_suppression(self.run.lake, self.run.config, os.environ)
 
     def settle(self, table: str, classified: DataFrame, left_out: Mapping[str, int] | None = None) -> DataFrame:
         """Count every status, keep the refused rows, judge the expectations, and return the used rows.

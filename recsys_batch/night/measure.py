@@ -26,7 +26,7 @@ from recsys_batch.spark.evaluation.published import acts_between, outcome_of, wi
 from recsys_batch.spark.evaluation.results import ListMetric, average_values
 from recsys_batch.spark.evaluation.segments import bin_of
 from recsys_batch.spark.lake.runs import recent_counts
-from recsys_batch.spark.publish.release import latest_release, read_release, read_staged
+from recsys_batch.spark.publish.release import latest_release, read_release, read_staged, standing_runs
 
 log = logging.getLogger("recsys_batch.night")
 
@@ -214,7 +214,8 @@ def _together(run: Run, ds: date) -> DataFrame:
 
 
 def _recent(run: Run, count: str) -> list[float]:
-    return [each[count] for each in recent_counts(run.lake, run.ds, _NIGHTS) if count in each]
+    earlier = recent_counts(run.lake, run.ds, _NIGHTS, standing_runs(run.lake, run.ds))
+    return [each[count] for each in earlier if count in each]
 
 
 def _segment() -> Column:

@@ -3,7 +3,7 @@
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Tables
-from recsys_batch.night.context import Run
+from recsys_batch.night.context import Run, log
 from recsys_batch.night.inputs import Intake, write
 from recsys_batch.night.prepare_events import prepare_events
 from recsys_batch.night.prepare_items import prepare_items
@@ -22,6 +22,9 @@ def prepare(run: Run) -> None:
 
 def _prepare(run: Run) -> None:
     intake = Intake(run)
+    # First of all: a list that cannot be read must end the night before it writes anything.
+    if intake.suppression.hashes:
+        log.info("prepare: %d users are suppressed: their rows are read past", len(intake.suppression.hashes))
     try:
         items = prepare_items(intake)
         interactions = prepare_events(intake, items)

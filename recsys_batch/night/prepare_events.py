@@ -19,6 +19,7 @@ from recsys_batch.spark.events.rows import EVENT_KEY, normalize_events, settings
 from recsys_batch.spark.inputs.input_log import Reading, read_new, read_whole
 from recsys_batch.spark.inputs.quarantine import ACCOUNT_REASONS, FILTERED, OUTSIDE_WINDOW, STATUS, USED
 from recsys_batch.spark.inputs.sources import KEPT
+from recsys_batch.spark.inputs.suppression import Suppression
 from recsys_batch.spark.session import MAX_BROADCAST_ROWS
 
 # Beyond them a time is a number read in the wrong unit.
@@ -63,7 +64,7 @@ def _newest_time(config: Config, events: DataFrame) -> str:
 def prepare_events(intake: Intake, items: DataFrame) -> DataFrame:
     """Write the interactions and flagged accounts of the date; return the interactions."""
     run = intake.run
-    reading = _read(run, intake.user_key)
+    reading = _read(run, intake.user_key, intake.suppression)
     run.summary.count("prepare", event_files=reading.files, event_files_read=reading.files_read)
     classified = classify_events(
         reading.rows, items, run.ds, run.config.prepare, lambda frame, name: run.park(frame, "prepare", name)
@@ -78,9 +79,13 @@ def prepare_events(intake: Intake, items: DataFrame) -> DataFrame:
     return interactions
 
 
-def _read(run: Run, key: bytes | None) -> Reading:
+def _read(run: Run, key: bytes | None, suppression: Suppression) -> Reading:
     settings, sources = run.config.prepare, run.config.sources.events
-    normalize = normalize_events(settings, key)
+    normalized = normalize_events(settings, key)
+
+    def normalize(raw: DataFrame) -> DataFrame:
+        return normalized(suppression.without(raw, settings.id_case))
+
     if not settings.incremental:
         return read_whole(run.spark, "events", sources, run.ds, normalize)
     return read_new(run.lake, "events", sources, run.ds, normalize, settings_key(settings, key))

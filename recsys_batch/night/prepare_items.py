@@ -20,6 +20,7 @@ from recsys_batch.spark.catalog.reviews import classify_reviews
 from recsys_batch.spark.inputs.sources import read_table
 from recsys_batch.spark.lake.indices import assign_indices
 from recsys_batch.spark.lake.runs import recent_counts
+from recsys_batch.spark.publish.release import standing_runs
 
 log = logging.getLogger("recsys_batch.night")
 # Nights that the catalog is held against; fewer items than the second say nothing.
@@ -76,6 +77,7 @@ def _prepare_reviews(intake: Intake, items: DataFrame) -> DataFrame | None:
     if not run.config.sources.reviews:
         return None
     raw = read_table(run.spark, "reviews", run.config.sources.reviews, run.ds)
+    raw = intake.suppression.without(raw, run.config.prepare.id_case)
     classified = run.hold(classify_reviews(raw, items, run.config.prepare, run.ds, intake.user_key))
     reviews = write(run, Tables.REVIEWS, intake.settle("reviews", classified))
     classified.unpersist()
@@ -101,7 +103,7 @@ def _check_catalog(intake: Intake, items: DataFrame) -> None:
     counts, gates = run.summary.counts, run.config.gates
     if not counts["prepare.items_eligible"]:
         _refuse_nothing_eligible(run, items)
-    earlier = recent_counts(run.lake, run.ds, _NIGHTS_COMPARED)
+    earlier = recent_counts(run.lake, run.ds, _NIGHTS_COMPARED, standing_runs(run.lake, run.ds))
     run.summary.previous = dict(earlier[0]) if earlier else {}
     floors = {"items": gates.min_items_to_recent, "items_eligible": gates.min_eligible_to_recent}
     judged = []

@@ -24,20 +24,20 @@ def pseudonymize(ids: pa.Array, key: bytes) -> pa.Array:
     return pa.array(made, pa.string()).take(distinct.indices)
 
 
-def read_key(variable: str, environ: Mapping[str, str]) -> bytes:
-    """Return the secret key that the environment variable holds.
+def read_key(variable: str, environ: Mapping[str, str], setting: str = "prepare.pseudonymize_with") -> bytes:
+    """Return the secret key that the environment variable holds, which the `setting` of the config names.
 
     Raises ConfigError, which names the variable and never its value, where it is unset or shorter than 16 characters.
     """
     value = environ.get(variable)
     if value is None:
         raise ConfigError(
-            f"prepare.pseudonymize_with: the environment variable {variable} is not set; give it a secret of at least "
+            f"{setting}: the environment variable {variable} is not set; give it a secret of at least "
             f"{_MIN_KEY_LENGTH} characters, the same every night, or the users change their pseudonyms"
         )
     if len(value) < _MIN_KEY_LENGTH:
         raise ConfigError(
-            f"prepare.pseudonymize_with: the environment variable {variable} holds {len(value)} character(s); a key "
+            f"{setting}: the environment variable {variable} holds {len(value)} character(s); a key "
             f"of fewer than {_MIN_KEY_LENGTH} could be guessed"
         )
     # Bytes that are no text reach Python as lone surrogates; this gives the bytes back.

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from pyspark.sql import functions as F
+
 from recsys_batch.contracts.columns import Inputs, Lists, Tables
 from recsys_batch.contracts.config.night import Config
 from recsys_batch.contracts.errors import ConfigError
@@ -151,5 +153,13 @@ def _compact(lake: Lake, nights: RetainedNights, dry_run: bool) -> dict[str, flo
 
 
 def _vacuum(lake: Lake, retention: timedelta, dry_run: bool) -> int:
-    names = (*_APPENDED, *_DATED, *_REPLACED)
+    names = dict.fromkeys((*_APPENDED, *_DATED, *_REPLACED, *_purged(lake)))
     return sum(vacuum(lake, name, retention, dry_run) for name in names if lake.exists(name))
+
+
+def _purged(lake: Lake) -> list[str]:
+    """Return the tables from which users were deleted: their old files must go wherever they are, such as datasets."""
+    if not lake.exists(Tables.FORGET_CERTIFICATES):
+        return []
+    names = lake.read(Tables.FORGET_CERTIFICATES).select(F.explode(F.map_keys("tables")).alias("name"))
+    return sorted(row.name for row in names.distinct().collect())

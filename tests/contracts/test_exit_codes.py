@@ -10,6 +10,7 @@ PROMISED = {
     "SourceColumnsError": 2,
     "ModelNotFoundError": 2,
     "AlreadyPublishedError": 2,
+    "NoEarlierReleaseError": 2,
     "InputNotReadyError": 10,
     "SourceNotFoundError": 10,
     "EmptyDayError": 10,

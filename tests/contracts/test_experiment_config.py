@@ -81,7 +81,7 @@ def test_dates_published_before_there_were_experiments_keep_their_hash(tmp_path:
     path.write_text(MINIMAL)
     config = load_config(path, env={})
     others = {"datasets", "training", "pretrain", "tracking", "tune", "label", "compress", "maintain", "experiment"}
-    others |= {"ranker", "ranker_training"}
+    others |= {"ranker", "ranker_training", "forget"}
     dumped = config.model_dump(mode="json", exclude={"lake": {"root"}, **dict.fromkeys(others, True)})
     before = hashlib.sha256(json.dumps(dumped, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     assert hash_config(config) == before

@@ -320,6 +320,7 @@ def test_the_hash_says_what_is_computed_not_where_it_is_written(write: Write) ->
     assert hash_config(load_config(path, search, env={})) == plain
     assert hash_config(load_config(path, ["label.count=9"], env={})) == plain
     assert hash_config(load_config(path, ["maintain.keep_nights=3"], env={})) == plain
+    assert hash_config(load_config(path, ["forget.key_with=KEY"], env={})) == plain
     # Writing a default out, and the order of keys, change nothing.
     assert hash_config(load_config(path, ["rerank.top_n=20", "seed=0"], env={})) == plain
     events, items = MINIMAL.split("  items:")
@@ -345,6 +346,7 @@ def test_the_hash_changes_with_every_other_key(write: Write) -> None:
                 "label.",
                 "compress.",
                 "maintain.",
+                "forget.",
             )
         )
     }

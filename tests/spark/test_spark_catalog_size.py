@@ -58,8 +58,19 @@ def test_a_first_night_and_a_tiny_shop_are_held_against_nothing(lake):
 def test_only_nights_before_the_date_count(lake):
     nights(lake, 50, 60)
     record_status(lake, DS, "later", "published", "", {}, {"prepare.items": 7.0})
-    assert [each["prepare.items"] for each in recent_counts(lake, DS, 7)] == [50, 60]
-    assert [each["prepare.items"] for each in recent_counts(lake, DS, 1)] == [50]
+    assert [each["prepare.items"] for each in recent_counts(lake, DS, 7, {})] == [50, 60]
+    assert [each["prepare.items"] for each in recent_counts(lake, DS, 1, {})] == [50]
+
+
+def test_a_night_that_was_rolled_back_is_no_measure(lake):
+    nights(lake, 50, 60)
+    yesterday = DS - timedelta(days=1)
+    # Published after run1, and taken back: run1 stands again.
+    record_status(lake, yesterday, "spoiled", "published", "", {}, {"prepare.items": 7.0})
+    assert [each["prepare.items"] for each in recent_counts(lake, DS, 7, {yesterday: "run1"})] == [50, 60]
+    assert [each["prepare.items"] for each in recent_counts(lake, DS, 7, {yesterday: "spoiled"})] == [7, 60]
+    # Of a run that a later one rolled forward nothing is known.
+    assert [each["prepare.items"] for each in recent_counts(lake, DS, 7, {yesterday: "other"})] == [60]
 
 
 def test_a_catalog_of_which_nothing_can_be_had_says_why(lake, frame):

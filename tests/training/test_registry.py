@@ -65,6 +65,20 @@ def test_equal_content_is_one_version_and_another_seed_another(registry: Registr
     assert sorted(registry.versions("encoder")) == sorted([first.version, second.version])
 
 
+def test_a_user_is_a_case_no_more_and_the_version_stands(registry: Registry, model: Path) -> None:
+    cases = {"ndcg@10": {"u1": 1.0, "u2": 0.5}, "hr@10": {"u2": 1.0}}
+    first = registry.register(manifest(), model, cases)
+    other = registry.register(manifest(name="ranker"), model, cases)
+    assert registry.every_version() == [first, other]
+    assert registry.forget_cases({"u1", "u9"}) == 2
+    for each in (first, other):
+        assert registry.cases(each.name, each.version, "ndcg@10") == {"u2": 0.5}
+        assert registry.cases(each.name, each.version, "hr@10") == {"u2": 1.0}
+        assert registry.read(each.name, each.version) == each
+    assert registry.forget_cases({"u1"}) == 0
+    assert Registry(model / "none").every_version() == []
+
+
 def test_a_changed_file_and_a_missing_one_are_named(registry: Registry, model: Path) -> None:
     stored = registry.register(manifest(), model, {})
     weights = registry.model_folder("encoder", stored.version) / "model.safetensors"

@@ -57,7 +57,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), env: Mapping[st
 
 
 _CHANGE_NO_ROW = (
-    *("datasets", "ranker_training", "training", "pretrain", "tracking", "tune", "label", "compress", "maintain"),
+    *("datasets", "ranker_training", "training", "pretrain", "tracking", "tune", "label", "compress"),
+    *("maintain", "forget"),
 )
 
 

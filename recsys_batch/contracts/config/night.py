@@ -10,7 +10,7 @@ from recsys_batch.contracts.config.block import Block, EventType, Share, Zone
 from recsys_batch.contracts.config.compress import Compress
 from recsys_batch.contracts.config.encoder import Encoder
 from recsys_batch.contracts.config.experiment import Experiment
-from recsys_batch.contracts.config.maintain import Maintain
+from recsys_batch.contracts.config.maintain import Forget, Maintain
 from recsys_batch.contracts.config.models import Training
 from recsys_batch.contracts.config.prepare import Expectation, Prepare
 from recsys_batch.contracts.config.pretrain import ShopPretrain
@@ -388,6 +388,7 @@ class Config(Block):
     label: ActiveLearning = ActiveLearning()
     compress: Compress = Compress()
     maintain: Maintain = Maintain()
+    forget: Forget = Forget()
 
     @field_validator("ranker", mode="before")
     @classmethod

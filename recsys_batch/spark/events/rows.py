@@ -5,7 +5,7 @@ What needs other rows or the business date is decided in `events`.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
 from pyspark.sql import Column, DataFrame
@@ -34,6 +34,8 @@ _COLUMNS = tuple(Inputs.TYPES["events"])
 # Faults that leave nobody to say on which day the event was.
 _TIMELESS = ("missing_event_time", "clock_error", "future_event")
 _SANE_DAYS = 366
+# Each takes a dozen expressions of one aggregation.
+_DATES_AT_ONCE = 50
 
 
 def normalize_events(prepare: Prepare, key: bytes | None) -> Callable[[DataFrame], DataFrame]:
@@ -84,6 +86,28 @@ def settings_key(prepare: Prepare, key: bytes | None) -> str:
 
 def place_in_window(events: DataFrame, ds: date, prepare: Prepare) -> DataFrame:
     """Turn `FAULT` into `STATUS` as of `ds`: null where the row is still in order, else why it is not used."""
+    return events.withColumn(STATUS, _status_on(ds, prepare)).drop(FAULT)
+
+
+def count_in_windows(raw: DataFrame, dates: Sequence[date], prepare: Prepare) -> dict[date, int]:
+    """Return by date how many rows concern its night: those that `place_in_window` leaves neither filtered nor outside.
+
+    `raw` is what `sources.read_table` gives. Only its columns of time and type are looked at, so this takes one pass
+    without Python for every few dates; times are read in the session's zone.
+    """
+    counts: dict[date, int] = {}
+    told = raw.withColumn("event_type", F.lower(F.trim("event_type")))
+    told = told.select("event_time", "received_at", _fault_of_time(prepare).alias(FAULT))
+    for first in range(0, len(dates), _DATES_AT_ONCE):
+        some = dates[first : first + _DATES_AT_ONCE]
+        concerned = (~F.coalesce(_status_on(ds, prepare).isin(FILTERED, OUTSIDE_WINDOW), F.lit(False)) for ds in some)
+        row = told.agg(*(F.count_if(each).alias(ds.isoformat()) for ds, each in zip(some, concerned, strict=True)))
+        (found,) = row.collect()
+        counts |= {ds: int(found[ds.isoformat()]) for ds in some}
+    return counts
+
+
+def _status_on(ds: date, prepare: Prepare) -> Column:
     end = ds + timedelta(days=1)
     start = end - timedelta(days=prepare.lookback_days)
 
@@ -94,7 +118,7 @@ def place_in_window(events: DataFrame, ds: date, prepare: Prepare) -> DataFrame:
     received_outside = (F.col("received_at") <= F.lit(start)) | (F.col("received_at") > F.lit(end))
     far_ahead = F.col("event_time") >= F.lit(end + timedelta(days=_SANE_DAYS))
     timeless = F.col(FAULT).isin(*_TIMELESS)
-    status = (
+    return (
         F.when(F.col(FAULT) == FILTERED, FILTERED)
         .when(timeless & F.coalesce(received_outside, F.lit(False)), OUTSIDE_WINDOW)
         .when(timeless | F.col(FAULT).isin("missing_event_type", "unknown_event_type"), F.col(FAULT))
@@ -102,7 +126,6 @@ def place_in_window(events: DataFrame, ds: date, prepare: Prepare) -> DataFrame:
         .when(outside("event_time"), OUTSIDE_WINDOW)
         .otherwise(F.col(FAULT))
     )
-    return events.withColumn(STATUS, status).drop(FAULT)
 
 
 def _event_key() -> Column:
@@ -119,13 +142,13 @@ def _event_key() -> Column:
     return F.concat(F.coalesce(own, F.lit("")), *halves)
 
 
-def _fault(prepare: Prepare) -> Column:
+def _fault_of_time(prepare: Prepare) -> Column:
+    """Return what is wrong with a row's type and times, null where nothing is; more conditions may be added."""
     time, received = F.col("event_time"), F.col("received_at")
     tolerance = F.make_dt_interval(secs=F.lit(prepare.clock_tolerance_minutes * 60))
     ahead = received.isNotNull() & (time > received + tolerance)
     far_ahead = received.isNotNull() & (time >= received + F.make_dt_interval(days=F.lit(_SANE_DAYS)))
     plausible_from = F.lit(date.fromisoformat(prepare.plausible_from))
-    non_product = F.col("item_id").rlike(prepare.non_product_ids) if prepare.non_product_ids else F.lit(False)
     return (
         F.when(~F.col(KEPT), FILTERED)
         .when(F.col("event_type").isNull(), "missing_event_type")
@@ -133,6 +156,13 @@ def _fault(prepare: Prepare) -> Column:
         .when(time.isNull(), "missing_event_time")
         .when((time < plausible_from) | far_ahead, "clock_error")
         .when(ahead, "future_event")
+    )
+
+
+def _fault(prepare: Prepare) -> Column:
+    non_product = F.col("item_id").rlike(prepare.non_product_ids) if prepare.non_product_ids else F.lit(False)
+    return (
+        _fault_of_time(prepare)
         .when(F.col("user_id").isNull(), "missing_user_id")
         .when(F.col("_is_nobody"), "placeholder_user_id")
         .when(F.col("_is_test"), "test_account")

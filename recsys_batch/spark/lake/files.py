@@ -78,6 +78,18 @@ def list_files(spark: SparkSession, path: str) -> list[FileState]:
     return sorted(found, key=lambda state: state.path)
 
 
+def every_file(spark: SparkSession, uri: str) -> list[tuple[str, int]]:
+    """Return path and length of every file below a folder, those too that Spark's readers skip."""
+    system, path = _at(spark, uri)
+    if not system.exists(path):
+        return []
+    found, iterator = [], system.listFiles(path, True)
+    while iterator.hasNext():
+        state = iterator.next()
+        found.append((state.getPath().toString(), int(state.getLen())))
+    return sorted(found)
+
+
 def list_folders(spark: SparkSession, uri: str) -> list[str]:
     """Return the names of the folders right below `uri`, sorted; empty where it is not there."""
     system, path = _at(spark, uri)

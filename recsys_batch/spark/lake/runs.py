@@ -6,7 +6,7 @@ written once and by one process: of two that publish what one run staged, neithe
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 
@@ -79,13 +79,27 @@ def retire_run(lake: Lake, run_id: str) -> None:
     delete_folder(lake.spark, _folder(lake, run_id))
 
 
-def recent_counts(lake: Lake, ds: date, nights: int) -> list[dict[str, float]]:
-    """Return what the published runs of the dates before `ds` counted, of the newest `nights` of them, newest first."""
+def recent_counts(lake: Lake, ds: date, nights: int, standing: Mapping[date, str]) -> list[dict[str, float]]:
+    """Return what the published runs of the dates before `ds` counted, of the newest `nights` of them, newest first.
+
+    `standing` names the run whose release of a date stands: the counts of a run that was rolled back say nothing of it.
+    """
     if not lake.exists(Tables.RUN_STATUS):
         return []
     before = lake.read(Tables.RUN_STATUS).where((F.col("ds") < F.lit(ds)) & (F.col("state") == "published"))
+    if standing:
+        before = before.where(~F.col("ds").isin(*standing) | F.col("run_id").isin(*standing.values()))
     newest = before.groupBy("ds").agg(F.max_by("counts", "finished_at").alias("counts"))
     return [row.counts for row in newest.orderBy(F.desc("ds")).limit(nights).collect()]
+
+
+def counts_of_runs(lake: Lake, run_ids: Collection[str]) -> dict[str, dict[str, float]]:
+    """Return what published runs counted, of those of `run_ids` that left a row when they ended."""
+    if not lake.exists(Tables.RUN_STATUS) or not run_ids:
+        return {}
+    rows = lake.read(Tables.RUN_STATUS).where(F.col("run_id").isin(*run_ids) & (F.col("state") == "published"))
+    newest = rows.groupBy("run_id").agg(F.max_by("counts", "finished_at").alias("counts"))
+    return {row.run_id: row.counts for row in newest.collect()}
 
 
 def record_status(

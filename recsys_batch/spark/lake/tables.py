@@ -19,6 +19,8 @@ _ATTEMPTS = 8
 # the table, from its first write on; a setting of the session would reach what other threads write meanwhile.
 _NO_BOUNDS = {"delta.dataSkippingNumIndexedCols": "0"}
 
+STATS_COLUMNS = "delta.dataSkippingStatsColumns"
+
 
 def sql_text(text: str) -> str:
     """Return the text as a SQL literal."""
@@ -93,9 +95,12 @@ class Lake:
         comments: Mapping[str, str],
         partition_by: tuple[str, ...],
         nullable: Collection[str] = (),
+        bounded: Collection[str] = (),
     ) -> None:
         """Create the empty table of columns of which only those of `nullable` are ever null, with what a data catalog
         shows of it, where it is not there yet.
+
+        Of the columns `bounded`, where any are given, Delta's log keeps bounds by file, and of no others.
         """
         if self.exists(name):
             return
@@ -108,6 +113,7 @@ class Lake:
         create = (
             f"CREATE TABLE IF NOT EXISTS delta.`{path}` ({columns}) USING delta PARTITIONED BY ({partitions}) "
             f"COMMENT {sql_text(comment)}"
+            + (f" TBLPROPERTIES ('{STATS_COLUMNS}' = {sql_text(','.join(bounded))})" if bounded else "")
         )
         retry_conflicts(lambda: self.spark.sql(create))
 

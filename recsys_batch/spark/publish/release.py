@@ -16,7 +16,7 @@ from typing import Any
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from recsys_batch.contracts.columns import Lists, Tables
@@ -33,6 +33,9 @@ from recsys_batch.contracts.schemas import (
 from recsys_batch.spark.lake.runs import newest_run
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import make_frame
+
+# Bounds of user ids would stay in Delta's log after a user is forgotten.
+_BOUNDED = {Tables.USER_RECOMMENDATIONS: ("rank", "item_id", "score")}
 
 
 @dataclass(frozen=True)
@@ -100,16 +103,53 @@ def latest_release(lake: Lake, ds: date) -> Row | None:
     """
     if not lake.exists(Tables.RELEASES):
         return None
-    releases = {row.release_id: row for row in lake.read_ds(Tables.RELEASES, ds).collect()}
-    claim = _claim_of(lake, ds) if releases else None
+    releases = lake.read_ds(Tables.RELEASES, ds).collect()
+    return _standing(releases, _claim_of(lake, ds) if releases else None)
+
+
+def standing_runs(lake: Lake, before: date) -> dict[date, str]:
+    """Return the run of the release that stands, of every published date before `before`."""
+    standing, _ = standing_releases(lake, F.col("ds") < F.lit(before))
+    return {ds: str(row.run_id) for ds, row in standing.items()}
+
+
+def standing_releases(lake: Lake, where: Column) -> tuple[dict[date, Row], set[date]]:
+    """Return the release that stands (without its gates) of each published date, and dates with an unfinished claim.
+
+    `where` is a predicate on `ds`. As `latest_release` and `unfinished_claim`, for many dates in two reads.
+    """
+    releases: dict[date, list[Row]] = {}
+    if lake.exists(Tables.RELEASES):
+        for row in lake.read(Tables.RELEASES).where(where).drop("gates").collect():
+            releases.setdefault(row.ds, []).append(row)
+    claims: dict[date, Row] = {}
+    if lake.exists(Tables.PUBLICATIONS):
+        rows = lake.read(Tables.PUBLICATIONS).where(where).select("ds", "release_id", "replaces").collect()
+        claims = {row.ds: row for row in rows}
+    standing = {ds: _standing(rows, claims.get(ds)) for ds, rows in releases.items()}
+    known = {row.release_id for rows in releases.values() for row in rows}
+    unfinished = {ds for ds, claim in claims.items() if claim.release_id not in known}
+    return {ds: row for ds, row in standing.items() if row is not None}, unfinished
+
+
+def _standing(releases: Iterable[Row], claim: Row | None) -> Row | None:
+    """Return which of a date's releases stands, by the date's row of `publications`."""
+    by_id = {row.release_id: row for row in releases}
     for release_id in (claim.release_id, claim.replaces) if claim is not None else ():
-        if release_id in releases:
-            return releases[release_id]
-    return max(releases.values(), key=lambda row: (row.published_at, row.release_id), default=None)
+        if release_id in by_id:
+            return by_id[release_id]
+    # Releases of versions that kept no `publications`.
+    return max(by_id.values(), key=lambda row: (row.published_at, row.release_id), default=None)
 
 
 def _claim_of(lake: Lake, ds: date) -> Row | None:
     return lake.read_ds(Tables.PUBLICATIONS, ds).first() if lake.exists(Tables.PUBLICATIONS) else None
+
+
+def unfinished_claim(lake: Lake, ds: date) -> Row | None:
+    """Return the row of `publications` of a date whose publication is under way or was cut short, else None."""
+    claim = _claim_of(lake, ds)
+    return None if claim is None or _is_released(lake, ds, claim.release_id) else claim
 
 
 def prepared_run(lake: Lake, ds: date) -> str | None:
@@ -153,10 +193,10 @@ def publish(lake: Lake, release: Release) -> Row:
 
 def roll_forward(lake: Lake, ds: date) -> str | None:
     """Finish a publication of the `ds` that a crash cut short; return its run_id, or None where there is none."""
-    claim = _claim_of(lake, ds)
-    if claim is None or _is_released(lake, ds, claim.release_id):
+    claim = unfinished_claim(lake, ds)
+    if claim is None:
         return None
-    release = _release_from(claim)
+    release = release_from(claim)
     _complete(lake, release, _staged_rows(lake, release))
     return str(claim.run_id)
 
@@ -166,15 +206,15 @@ def give_up_claim(lake: Lake, ds: date) -> None:
 
     Raises AnotherPublisherWonError where another run has moved on meanwhile.
     """
-    claim = _claim_of(lake, ds)
-    if claim is None or _is_released(lake, ds, claim.release_id):
+    claim = unfinished_claim(lake, ds)
+    if claim is None:
         return
     standing = latest_release(lake, ds)
     if standing is None:
         same = (F.col("ds") == F.lit(ds)) & (F.col("release_id") == claim.release_id)
         DeltaTable.forPath(lake.spark, lake.path(Tables.PUBLICATIONS)).delete(same)
     else:
-        _claim(lake, replace(_release_from(standing), replaces=claim.release_id, lists=tuple(standing.tables)))
+        _claim(lake, replace(release_from(standing), replaces=claim.release_id, lists=tuple(standing.tables)))
 
 
 def read_release(lake: Lake, release: Row, table: str) -> DataFrame:
@@ -237,7 +277,9 @@ def _complete(lake: Lake, release: Release, staged: Mapping[str, DataFrame]) -> 
         txn = f"{release.release_id}:{table}"
         # In a list of similar items the key is the item.
         comments = LIST_COMMENTS | ({"item_id": "item that is looked at"} if table == Tables.SIMILAR_ITEMS else {})
-        lake.create_documented(table, rows.schema, LIST_COMMENT, comments, ("ds",), LIST_NULLABLE)
+        lake.create_documented(
+            table, rows.schema, LIST_COMMENT, comments, ("ds",), LIST_NULLABLE, _BOUNDED.get(table, ())
+        )
         lake.replace_ds(table, rows, release.ds, txn)
         versions[table] = lake.version_written_by(table, txn)
     counts = {table: release.row_counts.get(table, 0) for table in versions}
@@ -288,8 +330,9 @@ def _claim_row(release: Release) -> dict[str, object]:
     return _release_row(release, {}) | {"lists": list(release.lists)}
 
 
-def _release_from(claim: Row) -> Release:
-    values = claim.asDict(recursive=True)
+def release_from(row: Row) -> Release:
+    """Return the release that a row of `publications` or `releases` describes; one of `releases` names no `lists`."""
+    values = row.asDict(recursive=True)
     gates = tuple(Check(**gate) for gate in values["gates"])
     # An older version's claims lack some.
     known: dict[str, Any] = {name: values.get(name) for name in Release.__dataclass_fields__ if name != "gates"}

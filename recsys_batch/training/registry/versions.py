@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -144,6 +144,25 @@ class Registry:
             return self.champion_folder(name)
         _check_name(version, _NAME_OF_VERSION, "version")
         return self.model_folder(name, version)
+
+    def every_version(self) -> list[ModelVersion]:
+        """Return the manifests of all versions of all models, in the order of their names."""
+        names = sorted(p.name for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []
+        return [self.read(name, version) for name in names for version in self.versions(name)]
+
+    def forget_cases(self, users: Collection[str]) -> int:
+        """Take the cases of these users out of all measurements, and return their number; what models learned stays.
+
+        The one thing in a registry that is ever changed: whoever asks to be forgotten is no case any more.
+        """
+        taken = 0
+        for file in sorted(self.root.glob("*/versions/*/cases/*.json")):
+            cases = json.loads(file.read_text(encoding="utf-8"))
+            kept = {case: value for case, value in cases.items() if case not in users}
+            if len(kept) < len(cases):
+                taken += len(cases) - len(kept)
+                _write_json(file, kept)
+        return taken
 
     def point_to(self, name: str, version: str, reason: str, after: Champion | None) -> Champion:
         """Move the pointer to a version, provided that it still stands at `after`.
