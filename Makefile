@@ -146,7 +146,7 @@ cluster-stop:
 	@conf/spark/cluster.sh stop
 
 lock:
-	@uv pip compile -q setup.py --extra demo --extra dev --extra train --extra cpu --python-version 3.11 --no-header --no-annotate -o requirements.lock
+	@uv pip compile -q setup.py --extra demo --extra dev --extra train --extra cpu --extra read --python-version 3.11 --no-header --no-annotate -o requirements.lock
 	@uv pip compile -q setup.py --extra demo --constraint requirements.lock --python-version 3.11 --no-header --no-annotate -o requirements-run.lock
 
 clean:

@@ -48,13 +48,17 @@ setup(
         # The whole of mlflow excludes pyarrow 26; its tracking client with the database it writes to is enough here.
         "mlflow": ["alembic>=1.13", "mlflow-skinny>=3.17", "sqlalchemy>=2.0"],
         "wandb": ["wandb>=0.31"],
+        # What reads published nights without Spark (recsys_batch.api).
+        "read": ["deltalake>=1.6"],
         "dev": [
             "bm25s>=0.2.13",
+            "duckdb>=2.0",
             "faiss-cpu>=1.12",
             "hypothesis>=6.130",
             "import-linter>=2.3",
             "mypy>=1.18",
             "pandas-stubs>=2.2,<3",
+            "polars>=2.1",
             "psutil>=7.0",
             "pytest>=9.0",
             "PyStemmer>=2.2",

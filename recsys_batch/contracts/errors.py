@@ -46,6 +46,10 @@ class InputNotReadyError(RecsysBatchError):
     exit_code = EXIT_INPUT_NOT_READY
 
 
+class NotPublishedError(InputNotReadyError):
+    """A reader asks for a night, or a table of one, that no release has."""
+
+
 class SourceNotFoundError(InputNotReadyError):
     """The path of a source does not exist (yet)."""
 

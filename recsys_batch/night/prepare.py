@@ -33,6 +33,7 @@ def _prepare(run: Run) -> None:
             write(run, Tables.REQUESTS, intake.settle("requests", classify_requests(raw, run.config.prepare.id_case)))
         if run.config.sources.exclusions:
             raw = read_table(run.spark, "exclusions", run.config.sources.exclusions, run.ds)
+            raw = intake.suppression.without(raw, run.config.prepare.id_case)
             classified = classify_exclusions(raw, items, run.config.prepare, intake.user_key)
             write(run, Tables.EXCLUSIONS, intake.settle("exclusions", classified))
     finally:

@@ -13,6 +13,7 @@ PROMISED = {
     "NoEarlierReleaseError": 2,
     "InputNotReadyError": 10,
     "SourceNotFoundError": 10,
+    "NotPublishedError": 10,
     "EmptyDayError": 10,
     "IncompleteInputError": 10,
     "CheckFailedError": 20,

@@ -30,6 +30,7 @@ from recsys_batch.contracts.schemas import (
     QUALITY_METRICS_DDL,
     RELEASES_DDL,
 )
+from recsys_batch.contracts.standing import standing_release
 from recsys_batch.spark.lake.runs import newest_run
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import make_frame
@@ -104,7 +105,7 @@ def latest_release(lake: Lake, ds: date) -> Row | None:
     if not lake.exists(Tables.RELEASES):
         return None
     releases = lake.read_ds(Tables.RELEASES, ds).collect()
-    return _standing(releases, _claim_of(lake, ds) if releases else None)
+    return standing_release(releases, _claim_of(lake, ds) if releases else None)
 
 
 def standing_runs(lake: Lake, before: date) -> dict[date, str]:
@@ -126,20 +127,10 @@ def standing_releases(lake: Lake, where: Column) -> tuple[dict[date, Row], set[d
     if lake.exists(Tables.PUBLICATIONS):
         rows = lake.read(Tables.PUBLICATIONS).where(where).select("ds", "release_id", "replaces").collect()
         claims = {row.ds: row for row in rows}
-    standing = {ds: _standing(rows, claims.get(ds)) for ds, rows in releases.items()}
+    standing = {ds: standing_release(rows, claims.get(ds)) for ds, rows in releases.items()}
     known = {row.release_id for rows in releases.values() for row in rows}
     unfinished = {ds for ds, claim in claims.items() if claim.release_id not in known}
     return {ds: row for ds, row in standing.items() if row is not None}, unfinished
-
-
-def _standing(releases: Iterable[Row], claim: Row | None) -> Row | None:
-    """Return which of a date's releases stands, by the date's row of `publications`."""
-    by_id = {row.release_id: row for row in releases}
-    for release_id in (claim.release_id, claim.replaces) if claim is not None else ():
-        if release_id in by_id:
-            return by_id[release_id]
-    # Releases of versions that kept no `publications`.
-    return max(by_id.values(), key=lambda row: (row.published_at, row.release_id), default=None)
 
 
 def _claim_of(lake: Lake, ds: date) -> Row | None:
