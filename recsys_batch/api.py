@@ -178,9 +178,7 @@ def _import_delta() -> "type[DeltaTable]":
     try:
         from deltalake import DeltaTable
     except ImportError:
-        raise ImportError(
-            "recsys_batch.api reads Delta tables with delta-rs: pip install 'recsys-batch[read]'"
-        ) from None
+        raise ImportError("recsys_batch.api reads tables with delta-rs: install the extra `read` (deltalake)") from None
     return DeltaTable
 
 

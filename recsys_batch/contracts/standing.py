@@ -17,8 +17,8 @@ R = TypeVar("R", bound=Named)
 def standing_release(releases: Iterable[R], claim: Named | None) -> R | None:
     """Return the row of `releases` that stands for a date, by the date's row of `publications`; else None.
 
-    A release whose publication is under way or was cut short has no row of `releases` yet: the one that it is to replace
-    stands until then. No clock decides.
+    A publication that is under way or was cut short has no row of `releases` yet: until then the one stands that it is
+    to replace. No clock decides.
     """
     by_id = {row["release_id"]: row for row in releases}
     for release_id in (claim["release_id"], claim["replaces"]) if claim is not None else ():
