@@ -34,7 +34,10 @@ log = logging.getLogger("recsys_batch.ranker")
 # What examples depend on, besides what the night prepared.
 _READS = (
     *("ranker", "retrieve", "rerank.allow_repeats"),
-    *(f"ranker_training.{key}" for key in ("event_types", "replay", "days", "cuts", "max_users", "test_share")),
+    *(
+        f"ranker_training.{key}"
+        for key in ("event_types", "replay", "days", "cuts", "max_users", "negatives", "test_share")
+    ),
 )
 FloatArray = npt.NDArray[np.floating]
 

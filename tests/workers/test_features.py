@@ -318,6 +318,25 @@ def test_examples_hold_the_features_of_the_night(world: tuple[Any, ...], build: 
         assert_allclose(one["features"], other["features"], rtol=1e-5, atol=1e-6)
 
 
+def test_fewer_negatives_are_the_same_on_any_partition_and_lose_nothing_wanted(
+    world: tuple[Any, ...], build: Any
+) -> None:
+    folder, _, _, made = world
+    targets = [row[:2] for row in made["items"].to_pylist()]
+    table = made.append_column("targets", pa.array(targets, pa.list_(pa.int32())))
+    everything = build.run_task(MakeExamples(folder, 4), table).to_pylist()
+    few = build.run_task(MakeExamples(folder, 4, negatives=6), table).to_pylist()
+    assert few == build.run_task(MakeExamples(folder, 2, negatives=6), table, cuts=[1, 5]).to_pylist()
+    assert [sum(row["labels"]) for row in few] == [2.0] * NUM_PROFILES
+    left = np.array([row["labels"].count(0.0) for row in few])
+    assert (left < [row["labels"].count(0.0) for row in everything]).all()
+    # About six a profile: the sum of NUM_PROFILES draws stays within four standard deviations.
+    assert abs(left.sum() - 6 * NUM_PROFILES) < 4 * math.sqrt(6 * NUM_PROFILES)
+    for one, other in zip(few, everything, strict=True):
+        kept, whole = (np.reshape(row["features"], (-1, len(FEATURES))).tolist() for row in (one, other))
+        assert {str(row) for row in kept} <= {str(row) for row in whole}
+
+
 def cheaper(scores: Scores) -> sp.csr_array:
     """A shop's own source: items that cost less than what was last acted on, the cheapest first."""
     price_I = np.nan_to_num(scores.evidence.facts["price"], nan=1e6)

@@ -62,7 +62,9 @@ class RankerTraining(Block):
     cuts: int = Field(4, ge=1)
     """Earlier dates (or held-out acts a user) to learn from."""
     max_users: int = Field(4000, ge=100)
-    """Users with something wanted that a cut is learned from; of more a sample."""
+    """Users (of request lists: moments) with something wanted that a cut is learned from; of more a sample."""
+    negatives: int = Field(0, ge=0)
+    """About how many candidates that were not wanted are learned from, of each profile; 0: all. Fewer learn faster."""
     min_profiles: int = Field(100, ge=10)
     """Fewer profiles with something wanted among their candidates are too few to learn from."""
     test_share: float = Field(0.2, gt=0, lt=1)
