@@ -49,7 +49,7 @@ _SCORE_OF = {
     NEXT_BASKET: f"{NEXT_BASKET}_last",
     EASE: f"{EASE}_all",
     USER_KNN: USER_KNN,
-    TRENDING: "users_7",
+    TRENDING: "share_7",
 }
 _FAR = 1e9
 
