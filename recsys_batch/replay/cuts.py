@@ -29,10 +29,11 @@ class Cut:
 
 
 def cuts_by_days(interactions: DataFrame, ds: date, prepare: Prepare, training: RankerTraining) -> Iterator[Cut]:
-    """Yield the cuts `training.days` apart, each with the acts of the days after it."""
+    """Yield the cuts `training.step` days apart, each with the acts of the `training.days` days after it."""
     acts = _counted(interactions, training)
     for number in range(training.cuts):
-        cut, last = (ds - timedelta(days=training.days * back) for back in (number + 1, number))
+        last = ds - timedelta(days=(training.step or training.days) * number)
+        cut = last - timedelta(days=training.days)
         day = F.to_date("event_time")
         wanted = acts.where((day > F.lit(cut)) & (day <= F.lit(last)))
         days = (cut + timedelta(days=1), last)

@@ -36,7 +36,7 @@ _READS = (
     *("ranker", "retrieve", "rerank.allow_repeats"),
     *(
         f"ranker_training.{key}"
-        for key in ("event_types", "replay", "days", "cuts", "max_users", "negatives", "test_share")
+        for key in ("event_types", "replay", "days", "step", "cuts", "max_users", "negatives", "test_share")
     ),
 )
 FloatArray = npt.NDArray[np.floating]

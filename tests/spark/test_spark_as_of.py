@@ -82,6 +82,18 @@ def test_cuts_are_apart_by_the_days_and_what_is_wanted_comes_after_each(frame):
     assert found == [(23, [*range(24, 31)]), (16, [*range(17, 24)]), (9, [*range(10, 17)])]
 
 
+def test_cuts_may_stand_closer_than_their_days(frame):
+    training = RankerTraining(days=7, step=3, cuts=3)
+    rows = [on(day, item_index=day) for day in range(1, 31)]
+    cuts = list(cuts_by_days(prepared(frame, rows), DS, PREPARE, training))
+    found = [
+        (max(row.item_index for row in cut.known.collect()), sorted(row.item_index for row in cut.wanted.collect()))
+        for cut in cuts
+    ]
+    assert found == [(23, [*range(24, 31)]), (20, [*range(21, 28)]), (17, [*range(18, 25)])]
+    assert [cut.days for cut in cuts] == [(date(2026, 6, day), date(2026, 6, day + 6)) for day in (24, 21, 18)]
+
+
 def test_what_was_taken_back_or_is_of_another_type_is_not_wanted(frame):
     rows = [
         on(24, item_index=1),

@@ -58,9 +58,11 @@ class RankerTraining(Block):
     """`days`: what came in the `days` after each cut; `last_acts`, for a log without a clock: each user's last acts,
     held out one by one."""
     days: int = Field(30, ge=1)
-    """Days after a cut whose acts are wanted, as long as lists are meant to hold; the cuts are so many days apart."""
+    """Days after a cut whose acts are wanted, as long as lists are meant to hold."""
+    step: int = Field(0, ge=0)
+    """Days between cuts; 0: as many as `days`, so that no act is wanted at two of them. Fewer make more of a log."""
     cuts: int = Field(4, ge=1)
-    """Earlier dates (or held-out acts a user) to learn from."""
+    """Earlier dates (or held-out acts a user) to learn from; the newest is `days` before the date of the training."""
     max_users: int = Field(4000, ge=100)
     """Users (of request lists: moments) with something wanted that a cut is learned from; of more a sample."""
     negatives: int = Field(0, ge=0)
