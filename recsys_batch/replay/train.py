@@ -93,7 +93,7 @@ def _train_on(run: Run, ranker: Ranker, promoting: bool, started: float) -> Rank
     reports: dict[str, KindReport] = {}
     cases: dict[str, Cases] = {}
     tests: dict[str, Examples] = {}
-    shape = Shape(training.trees, training.leaves, training.learning_rate, config.seed)
+    shape = Shape(training.trees, training.leaves, training.learning_rate, config.seed, training.draws)
     with tempfile.TemporaryDirectory() as scratch:
         for kind, parts in write_examples(run, kinds, ranker, training).items():
             learned = [read_examples(folder, ranker.sources) for folder in parts.learn]

@@ -74,6 +74,9 @@ class RankerTraining(Block):
     trees: int = Field(200, ge=1)
     leaves: int = Field(31, ge=2)
     learning_rate: float = Field(0.05, gt=0, le=1)
+    draws: int = Field(1, ge=1, le=20)
+    """Models of other random draws each, whose mean score ranks; where there is little to learn from, several are
+    steadier than one. Scoring takes as many times as long."""
     automatic: bool = True
     """Whether a version that is not worse becomes the champion."""
 
