@@ -19,7 +19,13 @@ from recsys_batch.night.encode import item_vectors
 from recsys_batch.rules.item_models import ease_weights, largest_of_rows
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.retrieval.covisitation import covisitation_neighbors, daily_interactions, popularity
-from recsys_batch.spark.retrieval.evidence import item_facts, item_neighbors, reference_users, user_acts
+from recsys_batch.spark.retrieval.evidence import (
+    aged_by_places,
+    item_facts,
+    item_neighbors,
+    reference_users,
+    user_acts,
+)
 from recsys_batch.spark.session import make_frame
 from recsys_batch.workers.covisitation import CountPairs
 
@@ -33,8 +39,11 @@ def write_index(run: Run, interactions: DataFrame, *place: str, ranker: Ranker |
 
     With a `ranker` it has its evidence too, and the acts of users are returned (`evidence.user_acts`).
     """
-    daily = daily_interactions(interactions).persist()
     settings = run.config.retrieve
+    daily = daily_interactions(interactions)
+    if settings.ages == "places":
+        daily = aged_by_places(daily)
+    daily = daily.persist()
     popular = popularity(daily, settings.popularity.half_life_days)
     columns = ("item_index", "item_id", "title", "category_key", "brand", "eligible", "vector")
     items = (

@@ -17,7 +17,7 @@ from recsys_batch.contracts.schemas import PROFILES
 from recsys_batch.night.context import Run
 from recsys_batch.night.index import write_index
 from recsys_batch.night.retrieve import retrieve_task
-from recsys_batch.replay.cuts import Cut, cuts_by_days, cuts_by_last_acts, requests_of
+from recsys_batch.replay.cuts import Cut, cuts_by_days, cuts_by_last_acts, requests_between, requests_of
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.events.histories import user_histories
 from recsys_batch.spark.lake.files import delete_folder, list_folders
@@ -65,9 +65,8 @@ def write_examples(
     """Make the examples of every kind and cut; those that an interrupted call finished stand."""
     interactions = run.read_prepared(Tables.INTERACTIONS)
     parts: dict[RankedKind, Parts] = {}
-    # A request has no time: what it is followed by is what comes next.
-    by_acts = [kind for kind in kinds if kind == "request" or training.replay == "last_acts"]
-    by_days = [kind for kind in kinds if kind not in by_acts]
+    by_acts = list(kinds) if training.replay == "last_acts" else []
+    by_days = list(kinds) if training.replay == "days" else []
     for of_cuts, cuts in (
         (by_days, cuts_by_days(interactions, run.ds, run.config.prepare, training)),
         (by_acts, cuts_by_last_acts(interactions, training)),
@@ -136,18 +135,16 @@ def _write_kind(
     (place, name), repeats = names, run.config.rerank.allow_repeats
     if kind == "user":
         profiles = histories.user_profiles(user_histories(cut.known, run.config.prepare), repeats, acts)
+        wanted = cut.wanted.withColumn("key", F.col("user_id"))
     else:
-        profiles = _request_profiles(run, cut.known)
-    wanted = cut.wanted
+        profiles, wanted = _request_profiles(run, cut, training)
     if not repeats:
-        had = profiles.select(F.col("key").alias("user_id"), F.explode("seen").alias("item_index"))
-        wanted = wanted.join(had, ["user_id", "item_index"], "left_anti")
-    targets = wanted.groupBy(F.col("user_id").alias("key")).agg(
-        F.array_sort(F.collect_set("item_index")).alias("targets")
-    )
+        had = profiles.select("key", F.explode("seen").alias("item_index"))
+        wanted = wanted.join(had, ["key", "item_index"], "left_anti")
+    targets = wanted.groupBy("key", "user_id").agg(F.array_sort(F.collect_set("item_index")).alias("targets"))
     # By hash, so that the same users are drawn on any number of machines.
-    drawn = profiles.join(targets, "key").orderBy(F.xxhash64("key"), "key").limit(training.max_users)
-    bucket = F.pmod(F.xxhash64(F.lit(7), "key"), F.lit(_BUCKETS))
+    drawn = profiles.join(targets, "key").orderBy(F.xxhash64("user_id"), "key").limit(training.max_users)
+    bucket = F.pmod(F.xxhash64(F.lit(7), "user_id"), F.lit(_BUCKETS))
     kept = run.leave(drawn.withColumn("bucket", bucket), "cuts", place, f"{kind}-profiles")
     index = run.folder("cuts", place, "index")
     task = retrieve_task(run, index, run.folder("progress", f"replay-{kind}-{name}"), ranker)
@@ -159,12 +156,24 @@ def _write_kind(
     for part, rows in (("test", joined.where(is_test)), ("learn", joined.where(~is_test))):
         if part == "learn" or cut.number == 0:
             block = run.config.retrieve.profile_block
-            make = MakeExamples(index, block, whole=part == "test", own_sources=tuple(ranker.sources))
+            make = MakeExamples(index, block, part == "test", training.negatives, tuple(ranker.sources))
             run.leave(map_batches(rows.drop("bucket"), make), "examples", f"{kind}-{name}-{part}")
 
 
-def _request_profiles(run: Run, known: DataFrame) -> DataFrame:
-    longest = run.read_prepared(Tables.REQUESTS).agg(F.coalesce(F.max(F.size("item_ids")), F.lit(1))).collect()[0][0]
-    vectors = known.select(F.lit("").alias("query"), F.lit(None).cast("ARRAY<FLOAT>").alias("vector")).limit(0)
-    requests = requests_of(known, max(longest, 1))
-    return histories.request_profiles(requests, run.items(), vectors, run.config.rerank.allow_repeats)
+def _request_profiles(run: Run, cut: Cut, training: RankerTraining) -> tuple[DataFrame, DataFrame]:
+    """Return profiles in the shape of requests, and what each wanted: key, user_id, item_index.
+
+    Where cuts are by days, everyone's moments after the cut are requests of what came before, as on the days to come;
+    else what everyone did last is held out of what is known.
+    """
+    sizes = run.read_prepared(Tables.REQUESTS).agg(F.coalesce(F.max(F.size("item_ids")), F.lit(1)))
+    longest = max(sizes.collect()[0][0], 1)
+    if cut.days is not None and cut.log is not None:
+        requests = requests_between(cut.log, *cut.days, longest, training)
+        wanted = requests.select(F.col("request_id").alias("key"), "user_id", F.explode("targets").alias("item_index"))
+    else:
+        requests = requests_of(cut.known, longest)
+        wanted = cut.wanted.withColumn("key", F.col("user_id"))
+    vectors = cut.known.select(F.lit("").alias("query"), F.lit(None).cast("ARRAY<FLOAT>").alias("vector")).limit(0)
+    asked = requests.select("request_id", "item_ids", "query")
+    return histories.request_profiles(asked, run.items(), vectors, run.config.rerank.allow_repeats), wanted

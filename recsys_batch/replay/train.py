@@ -34,7 +34,10 @@ log = logging.getLogger("recsys_batch.ranker")
 # What examples depend on, besides what the night prepared.
 _READS = (
     *("ranker", "retrieve", "rerank.allow_repeats"),
-    *(f"ranker_training.{key}" for key in ("event_types", "replay", "days", "cuts", "max_users", "test_share")),
+    *(
+        f"ranker_training.{key}"
+        for key in ("event_types", "replay", "days", "step", "cuts", "max_users", "negatives", "test_share")
+    ),
 )
 FloatArray = npt.NDArray[np.floating]
 
@@ -90,7 +93,7 @@ def _train_on(run: Run, ranker: Ranker, promoting: bool, started: float) -> Rank
     reports: dict[str, KindReport] = {}
     cases: dict[str, Cases] = {}
     tests: dict[str, Examples] = {}
-    shape = Shape(training.trees, training.leaves, training.learning_rate, config.seed)
+    shape = Shape(training.trees, training.leaves, training.learning_rate, config.seed, training.draws)
     with tempfile.TemporaryDirectory() as scratch:
         for kind, parts in write_examples(run, kinds, ranker, training).items():
             learned = [read_examples(folder, ranker.sources) for folder in parts.learn]

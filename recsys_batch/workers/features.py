@@ -35,8 +35,8 @@ FEATURES: tuple[str, ...] = (
     USER_KNN,
     *BLENDED_SOURCES,
     *("cosine", "cosine_last", "cosine_max", "num_sources"),
-    *(f"users_{window}" for window in WINDOWS),
-    *("trend_week", "trend_month", "bought_share", "first_act", "last_act", "price", "repeat_share", "interval"),
+    *(f"share_{window}" for window in WINDOWS),
+    *("trend_week", "trend_month", "bought_share", "newness", "last_act", "price", "repeat_share", "slowness"),
     *("own_times", "own_bought", "own_last", "own_interval", "own_due", "own_since_last_day", "own_place", "own_share"),
     *(f"own_decayed_{days:g}" for days in _DECAYS),
     *("user_acts", "user_items", "user_days", "user_last", "user_interval", "user_due", "user_repeats"),
@@ -146,16 +146,19 @@ def _texts(
 
 def _items(scores: Scores, candidates: Candidates) -> Iterator[tuple[str, npt.NDArray[np.floating]]]:
     facts, items_N = scores.evidence.facts, candidates.items_N
+    # A log grows from cut to cut, and so does whatever counts it. Parts of the whole mean the same at each.
     for window in WINDOWS:
-        yield f"users_{window}", facts[f"users_{window}"][items_N]
+        users_I = np.nan_to_num(facts[f"users_{window}"])
+        yield f"share_{window}", users_I[items_N] / max(float(users_I.sum()), 1.0)
     yield "trend_week", ((4 * facts["users_7"] + 2) / (facts["users_30"] + 2))[items_N]
     yield "trend_month", ((3 * facts["users_30"] + 2) / (facts["users_90"] + 2))[items_N]
     yield "bought_share", ((facts["buyers"] + 1) / (facts["users_all"] + 2))[items_N]
-    yield "first_act", facts["first_act"][items_N]
+    oldest = float(np.nan_to_num(facts["first_act"]).max(initial=0.0))
+    yield "newness", 1 - facts["first_act"][items_N] / max(oldest, 1e-6)
     yield "last_act", facts["last_act"][items_N]
     yield "price", facts["price"][items_N]
     yield "repeat_share", (facts["repeaters"] / (facts["users_all"] + 5))[items_N]
-    yield "interval", _intervals(facts)[items_N]
+    yield "slowness", _intervals(facts)[items_N] / max(_usual_interval(facts), 1e-6)
 
 
 def _own(scores: Scores, candidates: Candidates) -> Iterator[tuple[str, npt.NDArray[np.floating]]]:
@@ -228,8 +231,13 @@ def _intervals(facts: dict[str, FloatArray]) -> FloatArray:
     """Return each item's mean days between acts of one user, drawn to the shop's by five such users, shape (I,)."""
     repeaters_I = np.nan_to_num(facts["repeaters"])
     sums_I = np.nan_to_num(facts["interval_days"])
-    usual = sums_I.sum() / max(repeaters_I.sum(), 1.0)
-    return np.asarray((sums_I + 5 * usual) / (repeaters_I + 5), dtype=np.float32)
+    return np.asarray((sums_I + 5 * _usual_interval(facts)) / (repeaters_I + 5), dtype=np.float32)
+
+
+def _usual_interval(facts: dict[str, FloatArray]) -> float:
+    """Return the mean days between acts of one user on one item; 0 where nobody acted twice."""
+    repeaters = float(np.nan_to_num(facts["repeaters"]).sum())
+    return float(np.nan_to_num(facts["interval_days"]).sum()) / max(repeaters, 1.0)
 
 
 def _num_days(acts: Acts) -> FloatArray:

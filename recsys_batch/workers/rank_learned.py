@@ -3,6 +3,7 @@
 Shapes: P profiles, N candidates of all profiles together, F features, S candidate sources.
 """
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -48,7 +49,7 @@ _SCORE_OF = {
     NEXT_BASKET: f"{NEXT_BASKET}_last",
     EASE: f"{EASE}_all",
     USER_KNN: USER_KNN,
-    TRENDING: "users_7",
+    TRENDING: "share_7",
 }
 _FAR = 1e9
 
@@ -105,6 +106,8 @@ class MakeExamples:
     index_folder: str
     profile_block: int
     whole: bool = False
+    negatives: int = 0
+    """About how many candidates of a profile that were not wanted are kept, by chance; 0, or `whole`: all."""
     own_sources: tuple[str, ...] = ()
     output_schema: pa.Schema = field(default=EXAMPLES, repr=False)
 
@@ -124,6 +127,8 @@ class MakeExamples:
         if not self.whole:
             hits_P = np.bincount(candidates.owners, weights=labels_N, minlength=len(candidates))
             kept_N = hits_P[candidates.owners] > 0
+            if self.negatives:
+                kept_N &= (labels_N > 0) | self._drawn(batch, candidates)
         rows_NF = np.column_stack([values_N[kept_N] for values_N in features.values()])
         counts_P = np.bincount(candidates.owners[kept_N], minlength=len(candidates))
         starts_P = np.concatenate([[0], np.cumsum(counts_P)]).astype(np.int32)
@@ -136,6 +141,18 @@ class MakeExamples:
             "num_targets": pa.array(np.diff(targets.starts).astype(np.int32)),
         }
         return pa.record_batch([columns[name] for name in EXAMPLES.names], schema=EXAMPLES)
+
+    def _drawn(self, batch: pa.RecordBatch, candidates: Candidates) -> npt.NDArray[np.bool_]:
+        """Draw `negatives` of a profile's candidates, each by a hash of its own: on any partition the same (N,)."""
+        keys_P = np.array([zlib.crc32(key.encode()) for key in batch.column("key").to_pylist()], dtype=np.uint64)
+        items_N = read_item_index(self.index_folder).item_indices_I[candidates.items_N].astype(np.uint64)
+        mixed_N = (keys_P[candidates.owners] << np.uint64(32)) ^ items_N
+        # The finalizer of SplitMix64 (Steele et al., 2014).
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed_N = (mixed_N ^ (mixed_N >> np.uint64(shift))) * np.uint64(factor)
+        uniform_N = (mixed_N ^ (mixed_N >> np.uint64(31))) / np.float64(2**64)
+        sizes_P = np.maximum(np.diff(candidates.starts_P), 1)
+        return np.asarray(uniform_N < (self.negatives / sizes_P)[candidates.owners])
 
 
 def feature_names(own_sources: Sequence[str]) -> tuple[str, ...]:

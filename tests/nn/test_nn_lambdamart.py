@@ -1,7 +1,9 @@
 """The trees of the ranker: they learn an order, the same one every time, and say what they miss."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pytest
 
@@ -57,6 +59,21 @@ def test_the_same_lists_give_the_same_model_and_the_file_gives_the_same_scores(
     assert read.names == NAMES
     for other in (again, read):
         np.testing.assert_array_equal(other.score(columns(rows_NF)), model.score(columns(rows_NF)))
+
+
+def test_several_draws_score_by_their_mean_and_stand_in_one_file(model: Lambdamart, tmp_path: Path) -> None:
+    rows_NF, labels_N, sizes_P = draw_lists(0)
+    three = Lambdamart.fit(NAMES, [rows_NF], labels_N, sizes_P, replace(SHAPE, draws=3), 1)
+    three.save(tmp_path / "user.txt")
+    parts = ["tree\nversion" + part for part in (tmp_path / "user.txt").read_text().split("tree\nversion")[1:]]
+    alone = [lightgbm.Booster(model_str=part).predict(rows_NF) for part in parts]
+    assert len(alone) == 3
+    np.testing.assert_allclose(alone[0], model.score(columns(rows_NF)), rtol=1e-6)
+    assert np.abs(alone[1] - alone[2]).max() > 0.01
+    mean_N = (alone[0] + alone[1] + alone[2]) / 3
+    for each in (three, read_model(str(tmp_path / "user.txt"))):
+        np.testing.assert_allclose(each.score(columns(rows_NF)), mean_N, rtol=1e-5, atol=1e-6)
+        assert sum(each.gains().values()) == pytest.approx(1.0)
 
 
 def test_a_score_hangs_on_its_own_row_alone(model: Lambdamart) -> None:

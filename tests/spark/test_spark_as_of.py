@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config.prepare import Prepare
 from recsys_batch.contracts.config.ranker import RankerTraining
-from recsys_batch.replay.cuts import cuts_by_days, cuts_by_last_acts, requests_of
+from recsys_batch.replay.cuts import cuts_by_days, cuts_by_last_acts, requests_between, requests_of
 from recsys_batch.spark.events.as_of import interactions_as_of
 from recsys_batch.spark.events.interactions import match_undoings, weigh_interactions
 
@@ -82,6 +82,18 @@ def test_cuts_are_apart_by_the_days_and_what_is_wanted_comes_after_each(frame):
     assert found == [(23, [*range(24, 31)]), (16, [*range(17, 24)]), (9, [*range(10, 17)])]
 
 
+def test_cuts_may_stand_closer_than_their_days(frame):
+    training = RankerTraining(days=7, step=3, cuts=3)
+    rows = [on(day, item_index=day) for day in range(1, 31)]
+    cuts = list(cuts_by_days(prepared(frame, rows), DS, PREPARE, training))
+    found = [
+        (max(row.item_index for row in cut.known.collect()), sorted(row.item_index for row in cut.wanted.collect()))
+        for cut in cuts
+    ]
+    assert found == [(23, [*range(24, 31)]), (20, [*range(21, 28)]), (17, [*range(18, 25)])]
+    assert [cut.days for cut in cuts] == [(date(2026, 6, day), date(2026, 6, day + 6)) for day in (24, 21, 18)]
+
+
 def test_what_was_taken_back_or_is_of_another_type_is_not_wanted(frame):
     rows = [
         on(24, item_index=1),
@@ -125,6 +137,27 @@ def test_histories_become_requests_newest_last(frame):
     rows = [on(day, item_index=day, item_id=f"i{day}") for day in (1, 2, 3, 4)]
     (row,) = requests_of(prepared(frame, rows), 3).collect()
     assert (row.request_id, row.item_ids, row.query) == ("u", ["i2", "i3", "i4"], None)
+
+
+def test_every_moment_after_a_cut_is_a_request_of_what_came_before(frame):
+    # Two items of one moment; a view; a moment after the last day; another user's first act.
+    acts = [(1, 5, 0), (2, 6, 0), (21, 8, 0), (21, 7, 0), (22, 9, 0), (23, 5, 1), (24, 6, 0), (29, 1, 0)]
+    rows = [
+        on(day, item_index=item, item_id=f"i{item}", event_type="view" if view else "purchase")
+        for day, item, view in acts
+    ]
+    rows += [on(22, item_index=3, item_id="i3", user_id="v")]
+    first, last, length = date(2026, 6, 21), date(2026, 6, 28), 3
+    made = requests_between(prepared(frame, rows), first, last, length, RankerTraining()).collect()
+    expected = {}
+    for day in range(first.day, last.day + 1):
+        before = [f"i{item}" for _, item in sorted((d, i) for d, i, _ in acts if d < day)][-length:]
+        if targets := sorted(item for d, item, view in acts if d == day and not view):
+            expected[day] = (before, targets)
+    assert len(expected) == 3
+    assert sorted((row.item_ids, row.targets) for row in made) == sorted(expected.values())
+    assert {row.user_id for row in made} == {"u"}
+    assert len({row.request_id for row in made}) == len(made)
 
 
 @pytest.mark.parametrize("days", [0, 40])

@@ -12,7 +12,13 @@ from scipy import sparse
 from recsys_batch.rules.item_models import ease_weights, largest_of_rows
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.retrieval.covisitation import daily_interactions
-from recsys_batch.spark.retrieval.evidence import item_facts, item_neighbors, reference_users, user_acts
+from recsys_batch.spark.retrieval.evidence import (
+    aged_by_places,
+    item_facts,
+    item_neighbors,
+    reference_users,
+    user_acts,
+)
 from recsys_batch.workers.covisitation import CountPairs
 
 TYPES = {
@@ -79,6 +85,21 @@ def test_acts_are_newest_first_and_no_more_than_asked_for(daily, log):
         assert row.act_ages == pytest.approx([age for age, *_ in best], rel=1e-6)
         assert row.act_weights == pytest.approx([weight for _, _, weight, _ in best])
         assert row.act_bought == [bought for *_, bought in best]
+
+
+def test_places_are_counted_from_the_newest_act_of_each_user(daily, log):
+    expected = {}
+    for user in {row["user_id"] for row in log}:
+        times = {}  # of an item on a day: its first
+        for row in log:
+            if row["user_id"] == user:
+                key = row["item_index"], row["event_time"][:10]
+                times[key] = min(times.get(key, "9"), row["event_time"])
+        newest_first = sorted(sorted(times), key=lambda key: times[key], reverse=True)
+        # Sorting is stable, so that of one time the lower item comes first.
+        expected |= {(user, *key): float(place) for place, key in enumerate(newest_first)}
+    made = {(r.user_id, r.item_index, str(r.day)): r.age_days for r in aged_by_places(daily).collect()}
+    assert made == expected
 
 
 def test_facts_of_items_are_counts_of_users_and_means_of_intervals(daily, log):

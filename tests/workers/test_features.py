@@ -185,7 +185,7 @@ def test_what_a_profile_did_with_a_candidate_and_whether_it_is_due(world: tuple[
         assert features["own_times"][n] == len(ages)
         assert features["own_bought"][n] == sum(bought)
         interval = (facts["interval_days"][item] + 5 * usual) / (facts["repeaters"][item] + 5)
-        assert features["interval"][n] == pytest.approx(interval, rel=1e-5)
+        assert features["slowness"][n] == pytest.approx(interval / usual, rel=1e-5)
         if not ages:
             assert math.isnan(features["own_last"][n])
             assert math.isnan(features["own_due"][n])
@@ -199,6 +199,18 @@ def test_what_a_profile_did_with_a_candidate_and_whether_it_is_due(world: tuple[
         assert features["own_place"][n] == profile["acts"].index(item)
         assert features["own_since_last_day"][n] == pytest.approx(min(ages) - profile["act_ages"][0], abs=1e-4)
     assert own_seen > 10
+
+
+def test_what_counts_the_log_is_a_part_of_it(world: tuple[Any, ...]) -> None:
+    folder, (_, _, _, facts), _, made = world
+    candidates = Candidates.of(Ragged.from_arrow(made["items"].combine_chunks(), np.int64))
+    features = features_of(folder, made.combine_chunks().to_batches()[0], candidates)
+    for n, item in enumerate(candidates.items_N.tolist()):
+        for window in ("3", "7", "14", "30", "90", "all"):
+            whole = math.fsum(facts[f"users_{window}"])
+            assert features[f"share_{window}"][n] == pytest.approx(facts[f"users_{window}"][item] / whole, rel=1e-5)
+        newness = 1 - facts["first_act"][item] / max(facts["first_act"])
+        assert features["newness"][n] == pytest.approx(newness, abs=1e-5)
 
 
 def test_facts_of_users_and_how_candidates_fit(world: tuple[Any, ...]) -> None:
@@ -316,6 +328,28 @@ def test_examples_hold_the_features_of_the_night(world: tuple[Any, ...], build: 
     for one, other in zip(whole[:-1], learned[:-1], strict=True):
         assert one["labels"] == other["labels"]
         assert_allclose(one["features"], other["features"], rtol=1e-5, atol=1e-6)
+
+
+def test_fewer_negatives_are_the_same_on_any_partition_and_lose_nothing_wanted(
+    world: tuple[Any, ...], build: Any
+) -> None:
+    folder, _, _, made = world
+    targets = [row[:2] for row in made["items"].to_pylist()]
+    table = made.append_column("targets", pa.array(targets, pa.list_(pa.int32())))
+    everything = build.run_task(MakeExamples(folder, 4), table).to_pylist()
+    few = build.run_task(MakeExamples(folder, 4, negatives=6), table).to_pylist()
+    again = build.run_task(MakeExamples(folder, 2, negatives=6), table, cuts=[1, 5]).to_pylist()
+    assert [row["labels"] for row in few] == [row["labels"] for row in again]
+    for one, other in zip(few, again, strict=True):
+        assert_allclose(one["features"], other["features"], rtol=1e-5, atol=1e-6)
+    assert [sum(row["labels"]) for row in few] == [2.0] * NUM_PROFILES
+    left = np.array([row["labels"].count(0.0) for row in few])
+    assert (left < [row["labels"].count(0.0) for row in everything]).all()
+    # About six a profile: the sum of NUM_PROFILES draws stays within four standard deviations.
+    assert abs(left.sum() - 6 * NUM_PROFILES) < 4 * math.sqrt(6 * NUM_PROFILES)
+    for one, other in zip(few, everything, strict=True):
+        kept, whole = (np.reshape(row["features"], (-1, len(FEATURES))) for row in (one, other))
+        assert all(np.isclose(whole, row, rtol=1e-5, atol=1e-6, equal_nan=True).all(axis=1).any() for row in kept)
 
 
 def cheaper(scores: Scores) -> sp.csr_array:

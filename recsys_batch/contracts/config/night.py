@@ -231,6 +231,9 @@ class Popularity(Block):
 class Retrieve(Block):
     """Candidate generation: every source proposes, then scores what the others proposed."""
 
+    ages: Literal["days", "places"] = "days"
+    """How old an act is, for popularity and for a ranker: in days, or, where the log knows an order and no clock, in
+    places from the user's newest act."""
     position_half_life: float = Field(3.0, gt=0)
     """A history item this many places from the newest counts half in the profile."""
     content: Content = Content()

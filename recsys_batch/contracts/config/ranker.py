@@ -58,11 +58,15 @@ class RankerTraining(Block):
     """`days`: what came in the `days` after each cut; `last_acts`, for a log without a clock: each user's last acts,
     held out one by one."""
     days: int = Field(30, ge=1)
-    """Days after a cut whose acts are wanted, as long as lists are meant to hold; the cuts are so many days apart."""
+    """Days after a cut whose acts are wanted, as long as lists are meant to hold."""
+    step: int = Field(0, ge=0)
+    """Days between cuts; 0: as many as `days`, so that no act is wanted at two of them. Fewer make more of a log."""
     cuts: int = Field(4, ge=1)
-    """Earlier dates (or held-out acts a user) to learn from."""
+    """Earlier dates (or held-out acts a user) to learn from; the newest is `days` before the date of the training."""
     max_users: int = Field(4000, ge=100)
-    """Users with something wanted that a cut is learned from; of more a sample."""
+    """Users (of request lists: moments) with something wanted that a cut is learned from; of more a sample."""
+    negatives: int = Field(0, ge=0)
+    """About how many candidates that were not wanted are learned from, of each profile; 0: all. Fewer learn faster."""
     min_profiles: int = Field(100, ge=10)
     """Fewer profiles with something wanted among their candidates are too few to learn from."""
     test_share: float = Field(0.2, gt=0, lt=1)
@@ -70,6 +74,9 @@ class RankerTraining(Block):
     trees: int = Field(200, ge=1)
     leaves: int = Field(31, ge=2)
     learning_rate: float = Field(0.05, gt=0, le=1)
+    draws: int = Field(1, ge=1, le=20)
+    """Models of other random draws each, whose mean score ranks; where there is little to learn from, several are
+    steadier than one. Scoring takes as many times as long."""
     automatic: bool = True
     """Whether a version that is not worse becomes the champion."""
 

@@ -35,6 +35,12 @@ class CountPairs(Protocol):
         """Count the pairs that are at least `nearest` steps apart."""
 
 
+def aged_by_places(daily: DataFrame) -> DataFrame:
+    """Return the same with `age_days` counted in places from each user's newest act (0), ties by item index."""
+    newest = Window.partitionBy("user_id").orderBy(F.desc("event_time"), "item_index")
+    return daily.withColumn("age_days", (F.row_number().over(newest) - 1).cast("double"))
+
+
 def user_acts(daily: DataFrame, max_acts: int) -> DataFrame:
     """Return one row a user: `acts` (item indices, newest first), `act_ages`, `act_weights`, `act_bought`."""
     newest = Window.partitionBy("user_id").orderBy("age_days", "item_index")
