@@ -165,6 +165,5 @@ def _write_kind(
 
 def _request_profiles(run: Run, known: DataFrame) -> DataFrame:
     longest = run.read_prepared(Tables.REQUESTS).agg(F.coalesce(F.max(F.size("item_ids")), F.lit(1))).collect()[0][0]
-    vectors = known.select(F.lit("").alias("query"), F.lit(None).cast("ARRAY<FLOAT>").alias("vector")).limit(0)
     requests = requests_of(known, max(longest, 1))
-    return histories.request_profiles(requests, run.items(), vectors, run.config.rerank.allow_repeats)
+    return histories.request_profiles(requests, run.items(), None, run.config.rerank.allow_repeats)
