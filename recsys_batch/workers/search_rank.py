@@ -19,8 +19,8 @@ from recsys_batch.contracts.columns import (
 from recsys_batch.contracts.config.search import SearchWeights
 from recsys_batch.contracts.schemas import SCORED
 from recsys_batch.contracts.worker_task import WorkerTask
+from recsys_batch.rules.blend import list_order
 from recsys_batch.rules.search.combine import Evidence, combine
-from recsys_batch.rules.sparse_rows import owners_of
 from recsys_batch.workers.ragged import Ragged
 
 # Column of `schemas.CANDIDATES` -> the kind of evidence it is.
@@ -70,7 +70,7 @@ class RankQueries:
             "scores": scores_N,
             "main_source": _main_sources(parts, proposed_N),
         }
-        order_N = np.lexsort((items.values, -scores_N, owners_of(items.starts)))
+        order_N = list_order(scores_N, items.values, items.starts)
         starts = pa.array(items.starts.astype(np.int32))
         columns = {
             name: pa.ListArray.from_arrays(starts, pa.array(values[order_N]).cast(SCORED.field(name).type.value_type))
