@@ -92,7 +92,8 @@ def _main_sources(parts: dict[str, np.ndarray], proposed_N: np.ndarray) -> np.nd
 
     others = {
         CONTENT: parts["meaning"] * of(CONTENT),
-        COVISITATION: parts["personal"] * of(COVISITATION),
+        # Any source of the history may have proposed it; without a history it is 0.
+        COVISITATION: parts["personal"],
         CATEGORY: parts["category"] * of(CATEGORY),
         # Below all that says anything.
         POPULARITY: np.full(proposed_N.size, 1e-9),
