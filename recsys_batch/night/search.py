@@ -77,7 +77,9 @@ def search_folder(run: Run) -> str:
 def write_acts_after(run: Run, *place: str) -> None:
     """Leave beside the item index what customers acted on after each query."""
     if has_queries(run):
-        results = run.park(session_results(run.read_prepared(Tables.INTERACTIONS)), *place, "session_results")
+        # Without whose they were.
+        results = session_results(run.read_prepared(Tables.INTERACTIONS)).drop("user_id", "session_id")
+        results = run.park(results, *place, "session_results")
         weights = {str(kind): weight for kind, weight in run.config.prepare.event_weights.items()}
         # Lists of a query are the same for everyone: what one item got at several places tells how much places matter.
         counts = count_positions(results, "query_item", _DEEPEST)
