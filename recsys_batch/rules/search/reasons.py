@@ -15,8 +15,11 @@ def said_words(
     `term_words` names the word of each term that was looked for, `needed` whether the query lacks something without
     it, `held` whether the item has it. Pairs of characters that follow each other are told as the run that they make.
     """
-    found = [word for word, has in zip(term_words, held, strict=True) if has]
-    whole = all(has for is_needed, has in zip(needed, held, strict=True) if is_needed)
+    terms = list(zip(term_words, needed, held, strict=True))
+    whole = all(has for _, is_needed, has in terms if is_needed)
+    has_needed = any(has and is_needed for _, is_needed, has in terms)
+    # `hardanodized` says nothing beside `hard` and `anodized`.
+    found = [word for word, is_needed, has in terms if has and (is_needed or is_run(word) or not has_needed)]
     words: list[str] = []
     for word in dict.fromkeys(found):
         if words and _follows(words[-1], word) and words[-1] + word[1:] in (searched or query):
