@@ -36,7 +36,13 @@ def test_words_that_an_item_has(
         (SEARCHERS, ([], False), True, "searchers", 'chosen by customers who searched for "tea pot"'),
         (CATEGORY, ([], False), True, "category", "popular in Kitchen"),
         (CATEGORY, ([], False), False, "category", "of Kitchen"),
-        (POPULARITY, ([], False), True, "popular", 'popular with other customers; nothing better was found for "tea pot"'),
+        (
+            POPULARITY,
+            ([], False),
+            True,
+            "popular",
+            'popular with other customers; nothing better was found for "tea pot"',
+        ),
         (POPULARITY, ([], False), False, "popular", 'nothing better was found for "tea pot"'),
     ],
 )
