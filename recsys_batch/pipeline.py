@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from recsys_batch.contracts.config.experiment import BLEND_KEYS
 from recsys_batch.contracts.config.load import hash_config, hash_settings
 from recsys_batch.contracts.config.night import Config
+from recsys_batch.contracts.config.search import READING_KEYS
 from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError, StagedRowsMissingError
 from recsys_batch.contracts.identity import identify
 from recsys_batch.contracts.run_facts import STAGE_NAMES, NightOptions
@@ -52,9 +53,17 @@ STAGES = (
             *("rerank.where", "rerank.category_level", "lists.requests"),
         ),
     ),
-    Stage("encode", encode, reads=("encoder", "lists.queries")),
-    Stage(RETRIEVE, retrieve, reads=("retrieve", "ranker", "lists", "rerank.allow_repeats"), but=BLEND_KEYS),
-    Stage(RANK, rank, reads=("retrieve", "rerank", "experiment")),
+    Stage("encode", encode, reads=("encoder", "lists.queries", *READING_KEYS)),
+    Stage(
+        RETRIEVE,
+        retrieve,
+        reads=(
+            *("retrieve", "ranker", "lists", "rerank.allow_repeats"),
+            *("search.candidates", "search.acts_half_life_days"),
+        ),
+        but=BLEND_KEYS,
+    ),
+    Stage(RANK, rank, reads=("retrieve", "rerank", "experiment", "search.weights")),
     Stage("publish", publish, reads=("gates", "measure", "lake.catalog_schema")),
 )
 

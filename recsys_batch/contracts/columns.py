@@ -88,6 +88,7 @@ class Tables:
     EXCLUSIONS: Final = "exclusions"
     ID_INDICES: Final = "id_indices"
     USER_HISTORIES: Final = "user_histories"
+    QUERY_UNDERSTANDING: Final = "query_understanding"
     EMBEDDINGS: Final = "embeddings"
     EMBEDDING_ORPHANS: Final = "embedding_orphans"
     PUBLICATIONS: Final = "publications"
@@ -130,8 +131,13 @@ NEXT_BASKET: Final = "next_basket"
 EASE: Final = "ease"
 USER_KNN: Final = "user_knn"
 TRENDING: Final = "trending"
+WORDS: Final = "words"
+SEARCHERS: Final = "searchers"
+CATEGORY: Final = "category"
 # Those that the blend joins; the others propose, and give evidence, where a ranker scores.
 BLENDED_SOURCES: Final = (CONTENT, COVISITATION, POPULARITY)
+# Those that propose to queries alone: by their words, by what came of them, and by the category that they are about.
+SEARCH_SOURCES: Final = (WORDS, SEARCHERS, CATEGORY)
 # Those that propose the same to everyone.
 SHARED_SOURCES: Final = (POPULARITY, TRENDING)
 # The order is the bit order of `proposed` in the candidates table: append, never reorder.
@@ -144,6 +150,7 @@ CANDIDATE_SOURCES: Final = (
     EASE,
     USER_KNN,
     TRENDING,
+    *SEARCH_SOURCES,
 )
 
 # The order is the code of an event type in a history's `event_type_codes`.

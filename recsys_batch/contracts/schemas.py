@@ -23,31 +23,80 @@ _ACT_FIELDS = [
     ("act_weights", pa.list_(pa.float32())),  # of the strongest event type
     ("act_bought", pa.list_(pa.bool_())),
 ]
+# Of who asks for something, null for everyone else.
+_QUERY_FIELDS = [
+    ("query", pa.string()),
+    ("searched", pa.string()),  # where it differs from the query: words were corrected
+    ("terms", pa.list_(pa.string())),  # what to look for in the search index
+    ("term_weights", pa.list_(pa.float32())),
+    ("term_words", pa.list_(pa.string())),  # the word that each term stands for
+    ("term_needed", pa.list_(pa.bool_())),  # whether an item without it lacks something of the query
+    ("category", pa.string()),  # of most of what its words find
+    ("known_share", pa.float32()),  # of what it asks for, that any item has
+]
 PROFILES = pa.schema(
-    [*_PROFILE_FIELDS, *_ACT_FIELDS, ("seen", pa.list_(pa.int32())), ("vector", pa.list_(pa.float32()))]
+    [
+        *_PROFILE_FIELDS,
+        *_ACT_FIELDS,
+        *_QUERY_FIELDS,
+        ("seen", pa.list_(pa.int32())),
+        ("vector", pa.list_(pa.float32())),
+    ]
 )
 CANDIDATES = pa.schema(
     [
         *_PROFILE_FIELDS,
         *_ACT_FIELDS,
+        *_QUERY_FIELDS,
         ("vector", pa.list_(pa.float32())),
         ("items", pa.list_(pa.int32())),
         # Bit s is set where source s of columns.CANDIDATE_SOURCES proposed the item; the shop's own come behind.
-        ("proposed", pa.list_(pa.int16())),
+        ("proposed", pa.list_(pa.int32())),
         ("content", pa.list_(pa.float32())),
         ("covisitation", pa.list_(pa.float32())),
         ("popularity", pa.list_(pa.float32())),
+        # Of queries (`rules.search.combine.Evidence`), and how far their cosines can be believed; null for all others.
+        ("words", pa.list_(pa.float32())),
+        ("meaning", pa.list_(pa.float32())),
+        ("searchers", pa.list_(pa.float32())),
+        ("likeness", pa.list_(pa.float32())),
+        ("category_share", pa.list_(pa.float32())),
+        ("trust", pa.float32()),
     ]
 )
 SCORED = pa.schema(
     [
         *_PROFILE_FIELDS,
+        *_QUERY_FIELDS,
         ("items", pa.list_(pa.int32())),  # best first
-        ("proposed", pa.list_(pa.int16())),
+        ("proposed", pa.list_(pa.int32())),
         ("scores", pa.list_(pa.float32())),
         ("main_source", pa.list_(pa.int8())),  # index in columns.CANDIDATE_SOURCES of the source of most of the score
     ]
 )
+_CORRECTION = pa.struct([("word", pa.string()), ("becomes", pa.string())])
+# One row a query of the night: how it was read (`rules.search.understanding`), for people and for `retrieve`.
+UNDERSTOOD = pa.schema(
+    [
+        ("query", pa.string()),
+        ("searched", pa.string()),  # the query as it is searched: corrected
+        ("language", pa.string()),
+        ("corrections", pa.list_(_CORRECTION)),
+        ("unknown", pa.list_(pa.string())),
+        ("models", pa.list_(pa.string())),
+        ("brands", pa.list_(pa.string())),
+        ("category", pa.string()),
+        ("category_share", pa.float32()),
+        ("found_by", pa.string()),
+        ("known_share", pa.float32()),  # of what it asks for, that any item has
+        ("num_items", pa.int32()),  # that hold any of its terms
+        ("terms", pa.list_(pa.string())),
+        ("term_weights", pa.list_(pa.float32())),
+        ("term_words", pa.list_(pa.string())),
+        ("term_needed", pa.list_(pa.bool_())),
+    ]
+)
+SEARCH_INDEX = pa.schema([("items", pa.int64()), ("terms", pa.int64()), ("postings", pa.int64())])
 REASON = pa.struct([("kind", pa.string()), ("anchor", pa.string()), ("text", pa.string())])
 RANKED = pa.schema(
     [

@@ -1,19 +1,17 @@
 """Stage `encode`: every text of the night that has no vector yet gets one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.worker_task import WorkerTask
 from recsys_batch.night.context import Run, log
+from recsys_batch.night.search import read_queries, understand_queries
 from recsys_batch.report.progress import count_model_loads, read_progress, watch
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.retrieval.embeddings import look_up_texts, refused_texts, store_vectors, with_vectors
-from recsys_batch.spark.retrieval.profiles import top_queries
-from recsys_batch.spark.session import make_frame
 from recsys_batch.workers.encode import EncodeTexts
 from recsys_batch.workers.progress import summarize
 from recsys_batch.workers.vector_storage import MAX_COSINE_LOSS, PackVectors
@@ -21,25 +19,18 @@ from recsys_batch.workers.vector_storage import MAX_COSINE_LOSS, PackVectors
 # A text may be a megabyte long; its key tells it apart.
 _TEXT_KEPT = 1000
 # Of the workers' figures, what the summary of a run shows.
-_THROUGHPUT = ("tokens", "padded_share", "texts_per_second", "tokens_per_second", "utilization")
+_THROUGHPUT = ("tokens", "padded_share", "unknown_share", "texts_per_second", "tokens_per_second", "utilization")
+# More of the tokens than this unknown: the model was made for another language.
+_MOST_UNKNOWN = 0.1
 
 
 def encode(run: Run) -> None:
-    """Encode new item and query texts into the embedding table."""
+    """Read the night's queries by the words of the catalog, and encode new texts of both into the embedding table."""
+    with run.telling("encode"):
+        queries = understand_queries(run)
     _encode_new(run, "document", run.items().select("text"))
-    queries = night_queries(run)
     if queries is not None:
-        _encode_new(run, "query", queries.select(F.col("query").alias("text")))
-
-
-def night_queries(run: Run) -> DataFrame | None:
-    """Return the distinct queries (column query) that need a vector tonight, or None."""
-    wanted: list[DataFrame] = []
-    if run.config.lists.queries:
-        wanted.append(top_queries(run.read_prepared(Tables.INTERACTIONS), run.config.lists.queries))
-    if run.config.sources.requests and run.config.lists.requests:
-        wanted.append(run.read_prepared(Tables.REQUESTS).where("query IS NOT NULL").select("query"))
-    return _union(wanted).distinct() if wanted else None
+        _encode_new(run, "query", queries.select(F.col("searched").alias("text")))
 
 
 def item_vectors(run: Run) -> DataFrame:
@@ -48,12 +39,9 @@ def item_vectors(run: Run) -> DataFrame:
 
 
 def query_vectors(run: Run) -> DataFrame:
-    """Return (query, vector) of the night's queries."""
-    queries = night_queries(run)
-    if queries is None:
-        return make_frame(run.spark, [], "query STRING, vector ARRAY<FLOAT>")
-    texts = queries.withColumn("text", F.col("query"))
-    return with_vectors(run.lake, texts, _address(run, "query")).select("query", "vector")
+    """Return how the night's queries are read (`schemas.UNDERSTOOD`), with the vector of what they search for."""
+    texts = read_queries(run).withColumn("text", F.col("searched"))
+    return with_vectors(run.lake, texts, _address(run, "query")).drop("text")
 
 
 def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
@@ -73,6 +61,7 @@ def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
     states = read_progress(folder)
     if num_missing and (num_refused or summarize(states)["without_vector"]):
         num_refused = _quarantine_texts(run, kind, refused_texts(run.lake, texts, address))
+    _warn_of_unknown(run, kind, summarize(states).get("unknown_share", 0.0))
     run.summary.count(
         "encode",
         **{
@@ -85,6 +74,18 @@ def _encode_new(run: Run, kind: str, texts: DataFrame) -> None:
             **{f"{kind}_{name}": value for name, value in _storage_loss(run, kind).items()},
         },
     )
+
+
+def _warn_of_unknown(run: Run, kind: str, share: float) -> None:
+    if share > _MOST_UNKNOWN:
+        log.warning(
+            "encoder.model %s has no token for %.0f%% of tonight's new %s texts: it cannot read their language. Words "
+            "find items all the same, and cosines count less where they say nothing; a multilingual model reads both "
+            "(docs/search.md)",
+            run.config.encoder.model,
+            100 * share,
+            kind,
+        )
 
 
 def _task(run: Run, kind: str, folder: str) -> WorkerTask:
@@ -126,10 +127,3 @@ def _quarantine_texts(run: Run, kind: str, refused: DataFrame) -> int:
 def _address(run: Run, kind: str) -> str:
     """Return what addresses the vectors of one kind of text: queries and documents may carry different prefixes."""
     return f"{run.encoder_fingerprint}-{kind}"
-
-
-def _union(frames: Sequence[DataFrame]) -> DataFrame:
-    united = frames[0]
-    for frame in frames[1:]:
-        united = united.union(frame)
-    return united

@@ -160,7 +160,8 @@ def _check_quarantine(intake: Intake, classified: DataFrame) -> None:
         - counts[f"prepare.events_{OUTSIDE_WINDOW}"]
         - excluded
     )
-    share = 1 - counts[f"prepare.events_{USED}"] / max(read, 1)
+    # A shop that has just opened has no log: where nothing was read, nothing is at fault.
+    share = 1 - counts[f"prepare.events_{USED}"] / read if read else 0.0
     checks = [at_most("events", "quarantined_share", share, run.config.gates.max_quarantine_share)]
     intake.note(checks)
     faults = {reason: rows for reason, rows in _refused(run).items() if reason not in ACCOUNT_REASONS}

@@ -13,6 +13,7 @@ from recsys_batch.contracts.identity import encoder_version
 from recsys_batch.contracts.worker_task import WorkerTask
 from recsys_batch.night.context import Run
 from recsys_batch.night.retrieve import LIST_KINDS, candidates_of, index_folder, model_file
+from recsys_batch.night.search import search_folder
 from recsys_batch.report.progress import read_progress, watch
 from recsys_batch.spark.apply import map_batches
 from recsys_batch.spark.publish.arms import arm_of, count_lists
@@ -23,6 +24,7 @@ from recsys_batch.workers.chain import Chain
 from recsys_batch.workers.rank import RankCandidates
 from recsys_batch.workers.rank_learned import RankLearned
 from recsys_batch.workers.rerank import RerankCandidates
+from recsys_batch.workers.search_rank import RankQueries
 
 log = logging.getLogger("recsys_batch.night")
 
@@ -88,11 +90,11 @@ def _ranked(run: Run, table: str, progress: str, boosts: str) -> DataFrame:
             if model
             else RankCandidates(retrieve, ranking)
         )
-        sharpness = retrieve.content.sharpness
-        return map_batches(
-            candidates,
-            Chain(score, RerankCandidates(index, LIST_KINDS[table], rerank, sharpness, progress, own_sources, boosts)),
-        )
+        sharpness, search = retrieve.content.sharpness, search_folder(run)
+        if search:
+            score = RankQueries(run.config.search.weights, score)
+        rules = RerankCandidates(index, LIST_KINDS[table], rerank, sharpness, progress, own_sources, boosts, search)
+        return map_batches(candidates, Chain(score, rules))
 
     if experiment is None:
         return choose(candidates, retrieve, rerank)

@@ -8,6 +8,7 @@ from recsys_batch.contracts.config.ranker import Ranker
 from recsys_batch.night.context import Run
 from recsys_batch.night.encode import query_vectors
 from recsys_batch.night.index import write_index
+from recsys_batch.night.search import search_folder, write_acts_after
 from recsys_batch.report.progress import watch
 from recsys_batch.rules.reasons import ListKind
 from recsys_batch.spark.apply import map_batches
@@ -27,6 +28,7 @@ def retrieve(run: Run) -> None:
     """Write the item index and the candidates of every list table of the night."""
     ranker = run.config.ranker
     acts = write_index(run, run.read_prepared(Tables.INTERACTIONS), "index", ranker=ranker)
+    write_acts_after(run, "index")
     for table in _list_tables(run):
         profiles = run.leave(_without_excluded(run, table, _profiles_of(run, table, acts)), "profiles", table)
         number = profiles.count()
@@ -54,12 +56,18 @@ def _list_tables(run: Run) -> list[str]:
     lists = run.config.lists
     queries = histories.top_queries(run.read_prepared(Tables.INTERACTIONS), lists.queries) if lists.queries else None
     wanted = {
-        Tables.USER_RECOMMENDATIONS: lists.users,
+        Tables.USER_RECOMMENDATIONS: lists.users and _has_users(run),
         Tables.QUERY_RECOMMENDATIONS: queries is not None and not queries.isEmpty(),
         Tables.SIMILAR_ITEMS: lists.similar_items,
         Tables.REQUEST_RECOMMENDATIONS: lists.requests and bool(run.config.sources.requests),
     }
     return [table for table, asked in wanted.items() if asked]
+
+
+def _has_users(run: Run) -> bool:
+    """Whether the log knows any users, or did when lists were published before: then their lists may not be missing."""
+    # A shop that has just opened has none.
+    return run.lake.exists(Tables.USER_RECOMMENDATIONS) or not run.read_prepared(Tables.USER_HISTORIES).isEmpty()
 
 
 def retrieve_task(run: Run, index: str, progress: str, ranker: Ranker | None) -> RetrieveCandidates:
@@ -69,6 +77,8 @@ def retrieve_task(run: Run, index: str, progress: str, ranker: Ranker | None) ->
         *(index, settings.retrieve, settings.encoder.device, _threads(run), progress),
         ranked_candidates=ranker.candidates if ranker is not None else 0,
         own_sources=tuple(ranker.sources) if ranker is not None else (),
+        search_folder=search_folder(run),
+        searched_candidates=settings.search.candidates,
     )
 
 

@@ -174,6 +174,5 @@ def _request_profiles(run: Run, cut: Cut, training: RankerTraining) -> tuple[Dat
     else:
         requests = requests_of(cut.known, longest)
         wanted = cut.wanted.withColumn("key", F.col("user_id"))
-    vectors = cut.known.select(F.lit("").alias("query"), F.lit(None).cast("ARRAY<FLOAT>").alias("vector")).limit(0)
     asked = requests.select("request_id", "item_ids", "query")
-    return histories.request_profiles(asked, run.items(), vectors, run.config.rerank.allow_repeats), wanted
+    return histories.request_profiles(asked, run.items(), None, run.config.rerank.allow_repeats), wanted

@@ -42,6 +42,51 @@ def print_history(console: Console, user_id: str, history: Sequence[HistoryRow],
     console.print(table)
 
 
+class QueryRow(Protocol):
+    """How a query was read, as `show` prints it."""
+
+    query: str
+    searched: str
+    language: str
+    corrections: Sequence[tuple[str, str]]
+    unknown: Sequence[str]
+    brands: Sequence[str]
+    models: Sequence[str]
+    category: str | None
+    category_share: float
+    found_by: str
+    num_items: int
+
+
+_FOUND_BY = {
+    "all_words": "items with all its words",
+    "some_words": "items with some of its words",
+    "characters": "items with single characters of it",
+    "nothing": "no item by its words: likeness, category and popularity fill the list",
+}
+
+
+def print_query(console: Console, read: QueryRow) -> None:
+    """Print how a query was read: what was corrected, what it names, and what its words found."""
+    rows = {
+        "searched for": read.searched,
+        "corrected": ", ".join(f"{word} -> {becomes}" for word, becomes in read.corrections) or "nothing",
+        "language": read.language,
+        "unknown words": ", ".join(read.unknown),
+        "brands": ", ".join(read.brands),
+        "models and numbers": ", ".join(read.models),
+        "category": f"{read.category} ({read.category_share:.0%} of what it finds best)" if read.category else "",
+        "found": f"{_FOUND_BY.get(read.found_by, read.found_by)}; {read.num_items:,} with any",
+    }
+    table = Table(title=f"How the query {escape(read.query)} was read", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, escape(value))
+    console.print(table)
+
+
 def print_list(console: Console, heading: str, rows: Sequence[ListRow]) -> None:
     """Print a recommendation list with the reason of every row."""
     table = Table(title=escape(heading))

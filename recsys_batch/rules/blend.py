@@ -25,14 +25,14 @@ def calibrate(scores_N: FloatArray, starts_P: IntArray, method: Calibration) -> 
     if scores_N.size == 0 or method == "none":
         return scores_N
     owners = owners_of(starts_P)
-    largest_P = _by_list(np.maximum, scores_N, starts_P)
+    largest_P = by_list(np.maximum, scores_N, starts_P)
     if method == "max":
         return scores_N / np.where(largest_P > 0, largest_P, 1.0)[owners]
     sizes_P = np.maximum(np.diff(starts_P), 1)
-    centered_N = scores_N - (_by_list(np.add, scores_N, starts_P) / sizes_P)[owners]
-    spreads_P = np.sqrt(_by_list(np.add, centered_N**2, starts_P) / sizes_P)
+    centered_N = scores_N - (by_list(np.add, scores_N, starts_P) / sizes_P)[owners]
+    spreads_P = np.sqrt(by_list(np.add, centered_N**2, starts_P) / sizes_P)
     # The mean of equal numbers is off by a rounding error, which is no spread to divide by.
-    varies_P = spreads_P > 1e-12 * np.maximum(1.0, _by_list(np.maximum, np.abs(scores_N), starts_P))
+    varies_P = spreads_P > 1e-12 * np.maximum(1.0, by_list(np.maximum, np.abs(scores_N), starts_P))
     return np.where(varies_P[owners], centered_N / np.where(varies_P, spreads_P, 1.0)[owners], 0.0)
 
 
@@ -67,7 +67,7 @@ def list_order(scores_N: npt.NDArray[np.float32], items_N: IntArray, starts_P: I
     return np.asarray(positions_N[(starts_P[:-1, None] + places_PC)[is_filled_PC]])
 
 
-def _by_list(join: np.ufunc, values_N: FloatArray, starts_P: IntArray) -> FloatArray:
+def by_list(join: np.ufunc, values_N: FloatArray, starts_P: IntArray) -> FloatArray:
     """Return what `join` makes of each list's values (P,); 0 for an empty list."""
     joined_P = np.zeros(len(starts_P) - 1)
     filled = np.flatnonzero(np.diff(starts_P))

@@ -58,6 +58,7 @@ def summarize(states: Sequence[Mapping[str, float | str]]) -> dict[str, float]:
     """Return the throughput of an encoding stage from the last states of its tasks.
 
     Sums of the counters, and where tokens were encoded: `padded_share` of the tokens that attention saw,
+    `unknown_share` of those that the vocabulary has no piece for,
     `texts_per_second` and `tokens_per_second` of a worker's encoding time, `flops_per_second` (useful ones) and, over
     the tasks long enough to have measured it, `utilization` of the rate that matrix products reach on the machine.
     """
@@ -69,6 +70,7 @@ def summarize(states: Sequence[Mapping[str, float | str]]) -> dict[str, float]:
     if not total("slots") or not total("encode_seconds"):
         return made
     made["padded_share"] = 1 - total("tokens") / total("slots")
+    made["unknown_share"] = total("unknown") / max(total("tokens"), 1)
     for name, unit in (("texts_per_second", "texts"), ("tokens_per_second", "tokens"), ("flops_per_second", "flops")):
         made[name] = total(unit) / total("encode_seconds")
     measured = [state for state in states if float(state.get("gemm_flops", 0))]

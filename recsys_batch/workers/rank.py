@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from recsys_batch.contracts.columns import BLENDED_SOURCES, POPULARITY
 from recsys_batch.contracts.config.night import Retrieve
-from recsys_batch.contracts.schemas import CANDIDATES, SCORED
+from recsys_batch.contracts.schemas import SCORED
 from recsys_batch.rules.blend import blend, list_order
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.ragged import Ragged
@@ -49,5 +49,5 @@ class RankCandidates:
             name: pa.ListArray.from_arrays(starts, pa.array(values[order_N]).cast(SCORED.field(name).type.value_type))
             for name, values in ranked.items()
         }
-        kept = {name: batch.column(name) for name in CANDIDATES.names if name.startswith("history") or name == "key"}
+        kept = {name: batch.column(name) for name in SCORED.names if name not in columns}
         return pa.record_batch([(columns | kept)[name] for name in SCORED.names], schema=SCORED)

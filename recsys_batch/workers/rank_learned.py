@@ -22,6 +22,7 @@ from recsys_batch.contracts.columns import (
     NEXT_BASKET,
     POPULARITY,
     REPURCHASE,
+    SEARCH_SOURCES,
     TRENDING,
     USER_KNN,
 )
@@ -185,13 +186,17 @@ def main_sources(
 ) -> npt.NDArray[np.int64]:
     """Return for each candidate the source, of those that proposed it, in whose own order it stands highest (N,)."""
     names = names_of(own_sources)
-    places_SN = np.stack([candidates.ranks(features[_SCORE_OF.get(source, source)]) for source in names])
+    # Sources of queries propose nothing to those whom it ranks.
+    ranked = [source for source in names if source not in SEARCH_SOURCES]
+    places_RN = np.stack([candidates.ranks(features[_SCORE_OF.get(source, source)]) for source in ranked])
+    places_SN = np.full((len(names), candidates.items_N.size), _FAR)
+    places_SN[[names.index(source) for source in ranked]] = places_RN
     bits_S1 = (1 << np.arange(len(names)))[:, None]
     return np.asarray(np.where(proposed_N & bits_S1, places_SN, _FAR).argmin(axis=0))
 
 
 def _check_columns() -> None:
-    if set(_SCORE_OF) != set(CANDIDATE_SOURCES) or not set(BLENDED_SOURCES) <= set(CANDIDATES.names):
+    if {*_SCORE_OF, *SEARCH_SOURCES} != set(CANDIDATE_SOURCES) or not set(BLENDED_SOURCES) <= set(CANDIDATES.names):
         raise AssertionError("every source needs a feature that is its score")
 
 

@@ -34,6 +34,7 @@ from recsys_batch.workers.item_index import ItemIndex, read_boosts, read_item_in
 from recsys_batch.workers.own_sources import names_of, reasons_of
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.ragged import Ragged
+from recsys_batch.workers.search_reasons import AskedFor, explain_rows
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -54,6 +55,8 @@ class _Ranked:
     history: Ragged
     weights_H: FloatArray
     codes_H: IntArray
+    asked: AskedFor | None
+    """What the profiles ask for; None where none of them asks for anything."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,8 @@ class RerankCandidates:
     own_sources: tuple[str, ...] = ()
     boosts_folder: str = ""
     """Where items with a boost stand; empty: none has."""
+    search_folder: str = ""
+    """The search index, where profiles may have queries."""
     output_schema: pa.Schema = field(default=RANKED, repr=False)
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -142,6 +147,10 @@ class RerankCandidates:
             self._said(self._names[source], title or "", EVENT_TYPES[code] if code >= 0 else "")
             for source, title, code in zip(anchors.sources_L.tolist(), titles, anchors.codes_L.tolist(), strict=True)
         ]
+        if ranked.asked is not None:
+            sources_L = [self._names[source] for source in ranked.sources_N[positions_L].tolist()]
+            for row, reason in explain_rows(index, self.search_folder, ranked.asked, sources_L, owners_L, items_L):
+                said[row], ids[row] = reason.said, reason.anchor
         first_L = np.searchsorted(owners_L, owners_L)
         columns = {
             "key": keys,
@@ -286,4 +295,5 @@ def _ranked(batch: pa.RecordBatch) -> _Ranked:
         history=read("history", np.int64),
         weights_H=read("history_weights", np.float32).values,
         codes_H=read("history_codes", np.int64).values,
+        asked=AskedFor.of(batch),
     )

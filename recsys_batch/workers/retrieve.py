@@ -14,7 +14,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 import torch
 
-from recsys_batch.contracts.columns import CONTENT, COVISITATION, POPULARITY
+from recsys_batch.contracts.columns import BLENDED_SOURCES, CONTENT, COVISITATION, POPULARITY
 from recsys_batch.contracts.config.night import Retrieve
 from recsys_batch.contracts.schemas import CANDIDATES, PROFILES
 from recsys_batch.contracts.worker_task import current_task
@@ -30,6 +30,7 @@ from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.proposals import Proposals, as_mask, best_open, first_open, propose, unite
 from recsys_batch.workers.ragged import Ragged, windows
+from recsys_batch.workers.search_scores import QueryScores, query_evidence, query_scores, trusts_of
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -50,6 +51,10 @@ class RetrieveCandidates:
     """What each source of a ranker proposes besides; 0: there is no ranker."""
     own_sources: tuple[str, ...] = ()
     """The shop's own sources (`own_sources`), where there is a ranker."""
+    search_folder: str = ""
+    """The search index, where profiles may have queries."""
+    searched_candidates: int = 0
+    """What each source of queries proposes."""
     output_schema: pa.Schema = field(default=CANDIDATES, repr=False)
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -90,14 +95,25 @@ class RetrieveCandidates:
         if self.ranked_candidates:
             known = pa.record_batch(passed_on | {"key": profiles.column("key")})
             proposals |= propose(scores_of(self.index_folder, known), seen_PI, self.ranked_candidates, self.own_sources)
+        found = self._search(index, profiles)
+        if found is not None:
+            proposals = _both(proposals, found.propose(index, seen_PI, self.searched_candidates))
         candidates, proposed_N = unite(proposals, names_of(self.own_sources), profiles.num_rows, index.num_items)
         content_rows = [
             self._score_content(index, vectors_PD[row], history[row], weights[row], items_C)
             for row, items_C in enumerate(np.split(candidates.items_N, candidates.starts_P[1:-1]))
         ]
+        if found is not None:
+            liked_PD = profile_vectors(index, history, weights, Ragged(own_vectors.values[:0], 0 * own_vectors.starts))
+            evidence = query_evidence(found, index, candidates, vectors_PD, liked_PD)
+            passed_on |= {name: _lists(candidates, values_N, pa.float32()) for name, values_N in evidence.items()}
+            passed_on["trust"] = pa.array(trusts_of(found, index, vectors_PD))
+        else:
+            unasked = set(CANDIDATES.names) - set(PROFILES.names) - {*BLENDED_SOURCES, "items", "proposed"}
+            passed_on |= {name: pa.nulls(profiles.num_rows, CANDIDATES.field(name).type) for name in unasked}
         columns = passed_on | {
             "items": _lists(candidates, candidates.items_N, pa.int32()),
-            "proposed": _lists(candidates, proposed_N, pa.int16()),
+            "proposed": _lists(candidates, proposed_N, pa.int32()),
             CONTENT: _lists(candidates, np.concatenate(content_rows), pa.float32()),
             COVISITATION: _lists(candidates, candidates.pick(covisits_PI), pa.float32()),
             POPULARITY: _lists(candidates, index.popularity_I[candidates.items_N], pa.float32()),
@@ -105,6 +121,12 @@ class RetrieveCandidates:
         return pa.record_batch(
             [columns[n] if n in columns else profiles.column(n) for n in CANDIDATES.names], schema=CANDIDATES
         )
+
+    def _search(self, index: ItemIndex, profiles: pa.RecordBatch) -> QueryScores | None:
+        """Return what the queries of the profiles find; None where nobody asks for anything."""
+        if not self.search_folder or profiles.column("query").null_count == profiles.num_rows:
+            return None
+        return query_scores(self.index_folder, self.search_folder, index, profiles)
 
     def _decayed(self, history: Ragged, weights: Ragged) -> Ragged:
         """Weigh the history by place too: newest first, halved every `position_half_life` places."""
@@ -139,6 +161,16 @@ class RetrieveCandidates:
             return np.asarray(scores**content.sharpness, dtype=np.float32)
         similarities_CH = np.maximum(index.vectors_ID[items] @ index.vectors_ID[history].T, 0.0)
         return np.asarray((similarities_CH**content.sharpness) @ weights, dtype=np.float32)
+
+
+def _both(proposals: dict[str, Proposals], more: dict[str, Proposals]) -> dict[str, Proposals]:
+    """Return the proposals of both, those of one source together; none of it may be proposed twice."""
+    made = proposals | more
+    for source in proposals.keys() & more.keys():
+        rows, items = (np.concatenate(parts) for parts in zip(proposals[source], more[source], strict=True))
+        pairs = np.unique(np.stack([rows, items]), axis=1)
+        made[source] = pairs[0], pairs[1]
+    return made
 
 
 def profile_vectors(index: ItemIndex, history: Ragged, weights: Ragged, own: Ragged) -> FloatArray:

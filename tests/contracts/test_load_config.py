@@ -437,3 +437,19 @@ def test_the_page_on_own_data_names_every_input_column() -> None:
         assert sorted(re.findall(r"\w+", named)) == sorted(Inputs.TYPES[table])
         assert sorted(re.findall(r"\*\*(\w+)\*\*", named)) == sorted(Inputs.REQUIRED[table])
     assert re.findall(r"`(\w+)`", columns.partition("Event types:")[2]) == list(EVENT_TYPES)
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ("search: {language: klingon}", "search.language"),
+        ("search: {b: 1.5}", "search.b"),
+        ("search: {spelling: {one_edit_from: 9}}", "two_edits_from 8 is below one_edit_from 9"),
+        (
+            "search: {fields: {title: 0, brand: 0, category: 0, description: 0, attributes: 0}}",
+            "every field counts 0",
+        ),
+    ],
+)
+def test_search_settings_that_make_no_sense_are_refused(write: Write, block: str, said: str) -> None:
+    assert said in refusal(write(f"{MINIMAL}{block}\n"))

@@ -23,7 +23,7 @@ NAMES = [stage.name for stage in STAGES]
 MODULES = {
     "prepare": ("prepare", "prepare_events", "prepare_items", "inputs"),
     "encode": ("encode", "context"),
-    "retrieve": ("retrieve", "index"),
+    "retrieve": ("retrieve", "index", "search"),
     "rank": ("rank",),
     "publish": ("publish", "measure"),
 }
@@ -69,6 +69,12 @@ def test_every_setting_that_changes_a_row_changes_a_stage_and_all_after_it(confi
         ("retrieve.content.candidates=50", "retrieve"),
         ("retrieve.covisitation.shrinkage=1", "retrieve"),
         ("rerank.allow_repeats=true", "retrieve"),
+        ("search.k1=0.5", "encode"),
+        ("search.fields.brand=1.0", "encode"),
+        ("search.spelling.enabled=false", "encode"),
+        ("search.candidates=50", "retrieve"),
+        ("search.acts_half_life_days=7.0", "retrieve"),
+        ("search.weights.meaning=1.0", "rank"),
         ("retrieve.content.weight=0.5", "rank"),
         ("retrieve.popularity.calibration=zscore", "rank"),
         ("rerank.category_cap=2", "rank"),

@@ -147,6 +147,16 @@ def test_profiles_of_users_mask_what_they_bought_unless_repeats_are_allowed(hist
             assert row.vector is None
 
 
+READ = {
+    **dict.fromkeys(("query", "searched", "category"), "string"),
+    **dict.fromkeys(("terms", "term_words"), "array<string>"),
+    **{
+        "term_weights": "array<float>",
+        "term_needed": "array<boolean>",
+        "known_share": "float",
+        "vector": "array<float>",
+    },
+}
 ITEMS = (("A", 0), ("B", 1), ("C", 2), ("B2", 3))
 
 
@@ -156,7 +166,7 @@ def test_profiles_of_requests(frame):
         {"item_id": "string", "item_index": "int", "canonical_index": "int"},
         [{"item_id": i, "item_index": n, "canonical_index": min(n, 1) if "B" in i else n} for i, n in ITEMS],
     )
-    vectors = frame({"query": "string", "vector": "array<float>"}, [{"query": "tea", "vector": [0.5, 0.25]}])
+    read = frame(READ, [{"query": "tea", "searched": "tea", "terms": ["tea"], "vector": [0.5, 0.25]}])
     rows = [
         {"request_id": "basket", "item_ids": ["A", "C", "unknown", "A", "B"], "query": None},
         {"request_id": "basket and query", "item_ids": ["B"], "query": "tea"},
@@ -166,19 +176,21 @@ def test_profiles_of_requests(frame):
         {"request_id": "nothing known", "item_ids": ["unknown"], "query": None},
     ]
     requests = frame({"request_id": "string", "item_ids": "array<string>", "query": "string"}, rows).repartition(3)
-    found = {row.key: row for row in request_profiles(requests, items, vectors, allow_repeats=False).collect()}
+    found = {row.key: row for row in request_profiles(requests, items, read, allow_repeats=False).collect()}
     # Newest first, repeats kept; masked once.
     assert {key: (row.history, sorted(row.seen), row.vector) for key, row in found.items()} == {
         "basket": ([1, 0, 2, 0], [0, 1, 2], None),
-        "basket and query": ([1], [1], None),
+        "basket and query": ([1], [1], [0.5, 0.25]),
         "twin": ([1, 0], [0, 1], None),
         "query": ([], [], [0.5, 0.25]),
         "query beside unknown items": ([], [], [0.5, 0.25]),
         "nothing known": ([], [], None),
     }
+    assert (found["query"].query, found["query"].searched, found["query"].terms) == ("tea", None, ["tea"])
+    assert (found["basket"].query, found["basket"].terms) == (None, None)
     assert found["basket"].history_weights == [1.0] * 4
     assert len(found["basket"].history_codes) == 4
-    repeats = request_profiles(requests, items, vectors, allow_repeats=True).where("key = 'basket'").first()
+    repeats = request_profiles(requests, items, read, allow_repeats=True).where("key = 'basket'").first()
     assert (repeats.history, repeats.seen) == ([1, 0, 2, 0], [])
 
 
@@ -194,11 +206,18 @@ def test_profiles_of_items_and_queries(frame):
     }
     assert (found["A"].history_weights, found["A"].vector) == ([1.0], None)
     queries = frame({"query": "string"}, [{"query": "tea"}])
-    vectors = frame(
-        {"query": "string", "vector": "array<float>"}, [{"query": q, "vector": [0.5]} for q in ("tea", "pot")]
-    )
-    rows = query_profiles(queries, vectors).collect()
+    known = [{"query": q, "searched": s, "vector": [0.5]} for q, s in (("tea", "tea"), ("pot", "pot"), ("taa", "tea"))]
+    rows = query_profiles(queries, frame(READ, known)).collect()
     assert [(row.key, row.history, row.seen, row.vector) for row in rows] == [("tea", [], [], [0.5])]
+    # What was corrected goes on to whoever explains the list.
+    typo = query_profiles(frame({"query": "string"}, [{"query": "taa"}]), frame(READ, known)).first()
+    assert (typo.key, typo.query, typo.searched) == ("taa", "taa", "tea")
+
+
+def test_a_query_without_a_vector_has_a_profile_all_the_same(frame):
+    queries = frame({"query": "string"}, [{"query": "tea"}])
+    row = query_profiles(queries, frame(READ, [{"query": "tea", "searched": "tea", "terms": ["tea"]}])).first()
+    assert (row.key, row.terms, row.vector) == ("tea", ["tea"], None)
 
 
 def test_top_queries_break_ties_by_the_alphabet(frame):

@@ -119,6 +119,13 @@ def test_rows_without_vector_are_counted(build: Any, tmp_path: Path) -> None:
     assert (state["rows"], state["texts"], state["without_vector"]) == (3, 3, 2)
 
 
+def test_tokens_that_the_vocabulary_does_not_have_are_counted(build: Any, tmp_path: Path) -> None:
+    build.run_task(make_task(tmp_path), as_table(["shirt", "\u0e09\u0e31\u0e19 shirt"]))
+    (state,) = read_progress(str(tmp_path))
+    assert 0 < state["unknown"] < state["tokens"]
+    assert summarize([state])["unknown_share"] == state["unknown"] / state["tokens"]
+
+
 def test_a_task_of_nothing_but_nulls_still_yields_its_rows(build: Any, tmp_path: Path) -> None:
     made = build.run_task(make_task(tmp_path), as_table([None, None]))
     assert made["vector"].to_pylist() == [None, None]

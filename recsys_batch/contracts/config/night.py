@@ -15,6 +15,7 @@ from recsys_batch.contracts.config.models import Training
 from recsys_batch.contracts.config.prepare import Expectation, Prepare
 from recsys_batch.contracts.config.pretrain import ShopPretrain
 from recsys_batch.contracts.config.ranker import Ranker, RankerTraining
+from recsys_batch.contracts.config.search import Search
 from recsys_batch.contracts.config.semi_supervised import ActiveLearning
 from recsys_batch.contracts.config.splits import DEFAULT_SPLITS, Split
 from recsys_batch.contracts.config.tracking import Tracking
@@ -374,6 +375,7 @@ class Config(Block):
     item_text: ItemText = ItemText()
     encoder: Encoder = Encoder()
     retrieve: Retrieve = Retrieve()
+    search: Search = Search()
     ranker: Ranker | None = None
     """The learned ranker; none where left out: then the candidates are blended."""
     rerank: Rerank = Rerank()

@@ -203,6 +203,7 @@ class Encoder:
             raise next(iter(window.errors.values()))
         window.encoded.reasons.update({row: describe(error) for row, error in window.errors.items()})
         self.stats.texts += len(window.encoded.vectors_ND)
+        self.stats.unknown += sum(ids.count(self._tokenizer.unknown_id) for ids in window.ids)
         self.stats.without_vector += len(window.encoded.reasons)
         self.stats.seconds += time.perf_counter() - started
         return window.encoded

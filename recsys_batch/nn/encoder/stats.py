@@ -9,6 +9,8 @@ class EncoderStats:
 
     texts: int = 0
     tokens: int = 0
+    unknown: int = 0
+    """Tokens that stand for what the vocabulary has no piece for: the vector knows nothing of it."""
     slots: int = 0
     """Tokens that attention saw, padding included; linear layers of the packed BERT see `tokens` only."""
     batches: int = 0

@@ -38,6 +38,10 @@ class Tokenizer:
         self._max_tokens = max_tokens
         self._cuts_left = _truncation_side(path) == "left"
         self._fast.enable_truncation(max_tokens, direction="left" if self._cuts_left else "right")
+        unknown = getattr(self._fast.model, "unk_token", None)
+        found = self._fast.token_to_id(unknown) if unknown else getattr(self._fast.model, "unk_id", None)
+        self.unknown_id = -1 if found is None else int(found)
+        """Id of what stands for a piece that the vocabulary does not have; -1: it has all."""
         settings = path / "sentence_bert_config.json"
         self._lower = settings.is_file() and bool(read_json(settings).get("do_lower_case"))
 

@@ -116,7 +116,7 @@ def query_item_pairs(results: DataFrame, curve: PositionCurve | None, max_weight
     whole_search = Window.partitionBy(*_SEARCH)
     logged = F.max("impressions").over(whole_search) > 0
     pairs = results.where(F.col("query").isNotNull()).withColumn("_logged", logged)
-    propensity = _propensity(F.col("position"), curve)
+    propensity = propensity_at(F.col("position"), curve)
     label = ((F.col("clicks") + F.col("carts") + F.col("purchases")) > 0).cast("int")
     corrected = F.least(F.lit(1.0) / F.col("propensity"), F.lit(max_weight))
     return (
@@ -133,8 +133,8 @@ def query_item_pairs(results: DataFrame, curve: PositionCurve | None, max_weight
     )
 
 
-def _propensity(position: Column, curve: PositionCurve | None) -> Column:
-    """Look positions up in the curve as `PositionCurve.examination_at` does."""
+def propensity_at(position: Column, curve: PositionCurve | None) -> Column:
+    """Look positions up in the curve as `PositionCurve.examination_at` does; null without a curve or a position."""
     if curve is None or not curve.positions:
         return F.lit(None).cast("double")
     steps = zip(curve.positions[1:], curve.examination[1:], strict=True)

@@ -16,6 +16,7 @@ PREPARED = (
     Tables.REVIEWS,
     Tables.REQUESTS,
     Tables.EXCLUSIONS,
+    Tables.QUERY_UNDERSTANDING,
 )
 
 

@@ -70,7 +70,11 @@ def find_nights(lake: Lake, keep: int, active_since: datetime) -> RetainedNights
 def texts_in_use(lake: Lake, nights: RetainedNights) -> DataFrame:
     """Return every text (column text, repeats included) of the catalogs, queries and requests of the nights."""
     texts = make_frame(lake.spark, [], "text STRING")
-    for table, column in ((Tables.ITEMS, "text"), (Tables.INTERACTIONS, "query"), (Tables.REQUESTS, "query")):
+    columns = (
+        *((Tables.ITEMS, "text"), (Tables.INTERACTIONS, "query"), (Tables.REQUESTS, "query")),
+        (Tables.QUERY_UNDERSTANDING, "searched"),
+    )
+    for table, column in columns:
         if lake.exists(table):
             texts = texts.union(lake.read(table).where(nights.predicate).select(F.col(column).alias("text")))
     return texts.where("text IS NOT NULL")

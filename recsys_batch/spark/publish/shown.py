@@ -32,6 +32,8 @@ class Shown:
     recommendations: list[Row]
     arm: str | None = None
     """Of a user, the arm of the experiment; None where none ran."""
+    read: Row | None = None
+    """Of a query, or a request with one, how it was read (a row of `query_understanding`)."""
 
 
 def shown_to(lake: Lake, ds: date, table: str, key: str) -> Shown:
@@ -61,7 +63,8 @@ def shown_to(lake: Lake, ds: date, table: str, key: str) -> Shown:
     history = []
     if table == Tables.USER_RECOMMENDATIONS:
         history = _history(read_prepared(lake, Tables.USER_HISTORIES, ds, prepared), key, titles)
-    return Shown(table, key, release.release_id, history, found, found[0].arm)
+    read = _how_read(lake, ds, prepared, table, key)
+    return Shown(table, key, release.release_id, history, found, found[0].arm, read)
 
 
 def known_user(user_id: str, prepare: Prepare) -> str:
@@ -85,6 +88,19 @@ def some_users(lake: Lake, ds: date, number: int) -> list[str]:
     known = read_prepared(lake, Tables.USER_HISTORIES, ds, prepared_by(release))
     histories = known.where("size(history) BETWEEN 5 AND 15")
     return [row.user_id for row in histories.orderBy(F.sha2("user_id", 256)).limit(number).collect()]
+
+
+def _how_read(lake: Lake, ds: date, prepared: str, table: str, key: str) -> Row | None:
+    """Return how the query behind a list was read; None where there is none, or an older version made the list."""
+    if not lake.exists(Tables.QUERY_UNDERSTANDING):
+        return None
+    read = read_prepared(lake, Tables.QUERY_UNDERSTANDING, ds, prepared)
+    if table == Tables.QUERY_RECOMMENDATIONS:
+        return read.where(F.col("query") == key).first()
+    if table == Tables.REQUEST_RECOMMENDATIONS:
+        requests = read_prepared(lake, Tables.REQUESTS, ds, prepared).where(F.col("request_id") == key)
+        return read.join(requests.select("query"), "query").first()
+    return None
 
 
 def _history(histories: DataFrame, user_id: str, titles: DataFrame) -> list[Row]:

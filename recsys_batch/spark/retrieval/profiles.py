@@ -8,6 +8,11 @@ from recsys_batch.contracts.columns import EVENT_TYPE_CODES
 _NO_ITEMS = "ARRAY<INT>"
 _NO_FLOATS = "ARRAY<FLOAT>"
 _NO_CODES = "ARRAY<TINYINT>"
+_ASKED = {
+    **dict.fromkeys(("query", "searched", "category"), "STRING"),
+    **dict.fromkeys(("terms", "term_words"), "ARRAY<STRING>"),
+    **{"term_weights": _NO_FLOATS, "term_needed": "ARRAY<BOOLEAN>", "known_share": "FLOAT"},
+}
 _ACTS = {"acts": _NO_ITEMS, "act_ages": _NO_FLOATS, "act_weights": _NO_FLOATS, "act_bought": "ARRAY<BOOLEAN>"}
 
 
@@ -44,10 +49,13 @@ def top_queries(interactions: DataFrame, number: int) -> DataFrame:
     return counts.orderBy(F.desc("count"), "query").limit(number).select("query")
 
 
-def query_profiles(queries: DataFrame, vectors: DataFrame) -> DataFrame:
-    """Return the profiles of queries; `vectors` has the columns query and vector."""
-    empty = queries.join(vectors, "query").select(
-        "query",
+def query_profiles(queries: DataFrame, read: DataFrame) -> DataFrame:
+    """Return the profiles of queries; `read` is what is understood of them (`schemas.UNDERSTOOD`), with their vector.
+
+    A query without a vector, which the encoder refused, still has its words.
+    """
+    empty = _asking(queries, read).select(
+        *_ASKED,
         F.array().cast(_NO_ITEMS).alias("history"),
         F.array().cast(_NO_FLOATS).alias("history_weights"),
         F.array().cast(_NO_CODES).alias("history_codes"),
@@ -56,24 +64,25 @@ def query_profiles(queries: DataFrame, vectors: DataFrame) -> DataFrame:
     return _profiles(empty, "query", F.array().cast(_NO_ITEMS), F.col("vector"))
 
 
-def request_profiles(requests: DataFrame, items: DataFrame, vectors: DataFrame, allow_repeats: bool) -> DataFrame:
+def request_profiles(requests: DataFrame, items: DataFrame, read: DataFrame | None, allow_repeats: bool) -> DataFrame:
     """Return the profiles of requests: the known items of `item_ids`, newest first, each with weight 1, repeats kept.
 
-    A request's query, where it has one and no known item, gives the profile vector; `vectors` has the columns query
-    and vector.
+    A request's query, where it has one, gives the profile vector, beside its items; `read` is what is understood of
+    the queries (`schemas.UNDERSTOOD`), with their vector; without it nobody asks for anything.
     """
     exploded = requests.select("request_id", F.posexplode("item_ids").alias("position", "item_id"))
     known = exploded.join(items.select("item_id", F.col("canonical_index").alias("item_index")), "item_id")
     entries = F.sort_array(F.collect_list(F.struct("position", "item_index")), asc=False)
     histories = known.groupBy("request_id").agg(entries.alias("entries"))
-    joined = requests.join(histories, "request_id", "left").join(vectors, "query", "left")
+    joined = _asking(requests, read).join(histories, "request_id", "left")
     history = F.coalesce("entries.item_index", F.array().cast(_NO_ITEMS))
     ready = joined.select(
         "request_id",
+        *_ASKED,
         history.alias("history"),
         F.transform(history, lambda _: F.lit(1.0)).cast(_NO_FLOATS).alias("history_weights"),
         F.transform(history, lambda _: F.lit(EVENT_TYPE_CODES["view"])).cast(_NO_CODES).alias("history_codes"),
-        F.when(F.size(history) == 0, F.col("vector")).alias("vector"),
+        "vector",
     )
     seen = F.array().cast(_NO_ITEMS) if allow_repeats else F.array_distinct("history")
     return _profiles(ready, "request_id", seen, F.col("vector"))
@@ -86,6 +95,16 @@ def with_masked(profiles: DataFrame, masked: DataFrame) -> DataFrame:
     return profiles.join(lists, "key", "left").withColumn("seen", seen).select(*profiles.columns)
 
 
+def _asking(frame: DataFrame, read: DataFrame | None) -> DataFrame:
+    """Return the rows with what is understood of their query; `searched` is null where nothing was corrected."""
+    if read is None:
+        nothing = {name: F.lit(None).cast(kind) for name, kind in {**_ASKED, "vector": _NO_FLOATS}.items()}
+        return frame.withColumns(nothing)
+    is_other = F.col("searched") != F.col("query")
+    known = read.withColumn("searched", F.when(is_other, F.col("searched"))).select(*_ASKED, "vector")
+    return frame.join(known, "query", "left")
+
+
 def _profiles(frame: DataFrame, key: str, seen: Column, vector: Column | None = None) -> DataFrame:
     own = F.lit(None) if vector is None else vector
     return frame.select(
@@ -93,7 +112,10 @@ def _profiles(frame: DataFrame, key: str, seen: Column, vector: Column | None = 
         F.col("history").cast(_NO_ITEMS).alias("history"),
         "history_weights",
         "history_codes",
-        *(F.col(name) if name in frame.columns else F.lit(None).cast(kind).alias(name) for name, kind in _ACTS.items()),
+        *(
+            F.col(name) if name in frame.columns else F.lit(None).cast(kind).alias(name)
+            for name, kind in {**_ACTS, **_ASKED}.items()
+        ),
         seen.alias("seen"),
         own.cast(_NO_FLOATS).alias("vector"),
     )

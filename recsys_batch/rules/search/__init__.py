@@ -1,0 +1,1 @@
+"""Search: words of texts, BM25 over fields, spelling, what a query asks for, and how evidence is joined."""
