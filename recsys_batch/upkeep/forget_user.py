@@ -6,6 +6,7 @@ deleted after it, and the same command goes on. Raw ids are in the memory of thi
 
 import logging
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -219,8 +220,14 @@ def _scan(lake: Lake, people: Sequence[Person], ids: DataFrame) -> _Found:
     found: dict[int, list[str]] = {}
     for row in map_batches(frame.repartition(tasks), task).where(F.size("found") > 0).orderBy("path").collect():
         for number in row.found:
-            found.setdefault(number, []).append(row.path.removeprefix(lake.root).lstrip("/"))
+            found.setdefault(number, []).append(_below(lake.root, row.path))
     return _Found(len(files), sum(length for _, length in files), found)
+
+
+def _below(root: str, path: str) -> str:
+    """Return where below the root a file lies; Hadoop writes local paths with one slash or with three."""
+    root, path = (re.sub("^file:/+", "/", each) for each in (root, path))
+    return path.removeprefix(f"{root}/")
 
 
 def _certify(
