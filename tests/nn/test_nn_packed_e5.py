@@ -86,6 +86,12 @@ def test_weights_vocabulary_and_prefixes_are_those_of_the_file(tmp_path: Path) -
     vectors = encoder.encode_queries(["手机", "Ａ手机", "other"])
     assert vectors.shape == (3, HIDDEN)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    # 手机 is in the vocabulary, `other` is not.
+    before = encoder.stats.unknown
+    encoder.encode_queries(["手机"])
+    assert encoder.stats.unknown == before
+    encoder.encode_queries(["other"])
+    assert encoder.stats.unknown > before
     # With its prefix `query: `, and so unlike the same text as a passage.
     assert not np.allclose(vectors[0], encoder.encode_documents(["手机"])[0], atol=1e-3)
 

@@ -38,8 +38,8 @@ class Tokenizer:
         self._max_tokens = max_tokens
         self._cuts_left = _truncation_side(path) == "left"
         self._fast.enable_truncation(max_tokens, direction="left" if self._cuts_left else "right")
-        unknown = getattr(self._fast.model, "unk_token", None)
-        found = self._fast.token_to_id(unknown) if unknown else getattr(self._fast.model, "unk_id", None)
+        # A SentencePiece model does not name its own; all that we know of call it `<unk>`.
+        found = self._fast.token_to_id(getattr(self._fast.model, "unk_token", None) or "<unk>")
         self.unknown_id = -1 if found is None else int(found)
         """Id of what stands for a piece that the vocabulary does not have; -1: it has all."""
         settings = path / "sentence_bert_config.json"
