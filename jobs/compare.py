@@ -43,8 +43,8 @@ def main() -> None:
             ):
                 found[table] = compared.measure()
                 print_changes(console, found[table])
-                asked = users if table == Tables.USER_RECOMMENDATIONS else []
-                keys = asked if users else compared.sample(args.keys, config.seed)
+                named = users if table == Tables.USER_RECOMMENDATIONS else []
+                keys = named if users else compared.sample(args.keys, config.seed)
                 for lists in compared.show(keys):
                     print_key_lists(console, table, lists)
         outcomes = print_outcomes(config, sides, asked, console) if args.outcomes else {}
