@@ -2,6 +2,8 @@
 
 from datetime import UTC, date, datetime
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recsys_batch.contracts.config.night import Source
@@ -162,9 +164,6 @@ def test_a_wrong_form_is_found_when_the_config_is_read(select):
 
 
 def test_pandas_nanoseconds_are_read(spark, tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     times = [1768638600123456789, None]
     for number, zone in enumerate((None, "UTC")):
         table = pa.table({"id": ["1", "2"], "t": pa.array(times, pa.timestamp("ns", zone))})
@@ -176,3 +175,21 @@ def test_pandas_nanoseconds_are_read(spark, tmp_path):
         # Without a zone it is a time of the shop, an hour before the same of UTC.
         micros = 1768638600123456 - (3_600_000_000 if zone is None else 0)
         assert values(frame.selectExpr("item_id", "unix_micros(updated_at) m"), "m") == [(micros,), (None,)]
+
+
+def test_a_file_of_spark_that_was_written_anew_in_nanoseconds_is_read(spark, tmp_path):
+    spark.sql("SELECT '1' AS id, TIMESTAMP'2026-01-17 08:30:00' AS t").coalesce(1).write.parquet(str(tmp_path / "one"))
+    (written,) = (tmp_path / "one").glob("*.parquet")
+    # With Spark's own schema beside it, which says microseconds.
+    rows = pq.ParquetFile(written).read()
+    assert any(b"spark" in key for key in rows.schema.metadata)
+    nanos = rows.set_column(1, "t", rows["t"].cast(pa.timestamp("ns", "UTC")))
+    (tmp_path / "log").mkdir()
+    pq.write_table(nanos.replace_schema_metadata(rows.schema.metadata), tmp_path / "log/part.parquet")
+    source = Source(
+        format="parquet",
+        path=str(tmp_path / "log"),
+        select={"user_id": "id", "event_type": "'view'", "event_time": "t", "item_id": "id"},
+    )
+    found = read_table(spark, "events", [source], date(2026, 1, 17)).select("event_time").collect()
+    assert [row.event_time for row in found] == [datetime(2026, 1, 17, 8, 30)]

@@ -4,7 +4,7 @@ Whole reads and reads of some files take the same way, so that both give the sam
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, cast
@@ -14,7 +14,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, ParseException, PySparkException
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType, StructField, StructType
+from pyspark.sql.types import LongType, StringType, StructField, StructType
 
 from recsys_batch.contracts.config.night import Reader
 from recsys_batch.contracts.errors import ConfigError, InputNotReadyError, SourceColumnsError, SourceNotFoundError
@@ -195,7 +195,13 @@ def _load(spark: SparkSession, source: Reader, files: Sequence[FileState], paths
         reader = reader.option("basePath", files[0].root)
     if not source.schema_ddl:
         loaded = reader.load(paths)
-        return _in_micros(loaded, _parquet_schema(spark, files[0])) if source.format == "parquet" else loaded
+        if source.format != "parquet" or not (nanos := _in_nanos(_parquet_schema(spark, files[0]))):
+            return loaded
+        if any(field.name in nanos and field.dataType != LongType() for field in loaded.schema):
+            # A file of Spark's that another program wrote anew in nanoseconds still says what Spark once wrote.
+            as_written = [StructField(f.name, LongType()) if f.name in nanos else f for f in loaded.schema]
+            loaded = reader.schema(StructType(as_written)).load(paths)
+        return _in_micros(loaded, nanos)
     schema = cast(StructType, StructType.fromDDL(source.schema_ddl))
     if _has_header(source):
         # By name: with a schema of its own Spark takes the columns of a file by position.
@@ -205,13 +211,19 @@ def _load(spark: SparkSession, source: Reader, files: Sequence[FileState], paths
     return reader.schema(schema).load(paths)
 
 
-def _in_micros(loaded: DataFrame, schema: str) -> DataFrame:
+def _in_nanos(schema: str) -> dict[str, bool]:
+    """Return the columns of a Parquet schema that hold nanoseconds, and whether those are of UTC."""
+    found = re.findall(r"int64 (\S+) \(TIMESTAMP\(NANOS,(true|false)\)\)", schema)
+    return {name: adjusted == "true" for name, adjusted in found}
+
+
+def _in_micros(loaded: DataFrame, nanos: Mapping[str, bool]) -> DataFrame:
     """Turn the times that pandas writes in nanoseconds, which Spark reads as numbers, into times."""
     times, zone = {}, str(loaded.sparkSession.conf.get("spark.sql.session.timeZone"))
-    for name, adjusted in re.findall(r"int64 (\S+) \(TIMESTAMP\(NANOS,(true|false)\)\)", schema):
+    for name, is_utc in nanos.items():
         time = F.timestamp_micros(F.expr(f"`{name}` DIV 1000"))
         # One of no zone is read as Spark reads it in microseconds.
-        times[name] = time if adjusted == "true" else F.to_utc_timestamp(time, F.lit(zone))
+        times[name] = time if is_utc else F.to_utc_timestamp(time, F.lit(zone))
     return loaded.withColumns({name: time for name, time in times.items() if name in loaded.columns})
 
 
