@@ -95,13 +95,11 @@ class Night:
     def spark(self, spark: "SparkSession", table: str) -> "DataFrame":
         """Return the same as a lazy frame of a session that has Delta Lake."""
         from recsys_batch.spark.lake.tables import Lake
-        from recsys_batch.spark.publish.release import latest_release, read_release
+        from recsys_batch.spark.publish.release import read_release
 
         lake = Lake.at(spark, self.root)
-        release = latest_release(lake, self.release.ds)
-        if release is None or release.release_id != self.release.release_id:
-            rows = lake.read_ds(Tables.RELEASES, self.release.ds).where(f"release_id = '{self.release.release_id}'")
-            release = rows.collect()[0]
+        releases = lake.read_ds(Tables.RELEASES, self.release.ds).collect()
+        (release,) = (row for row in releases if row.release_id == self.release.release_id)
         return read_release(lake, release, table)
 
     @property

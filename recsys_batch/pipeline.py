@@ -11,6 +11,7 @@ from datetime import date
 
 from pyspark.sql import DataFrame, Row, SparkSession
 
+from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.config.experiment import BLEND_KEYS
 from recsys_batch.contracts.config.load import hash_config, hash_settings
 from recsys_batch.contracts.config.night import Config
@@ -18,7 +19,7 @@ from recsys_batch.contracts.config.search import READING_KEYS
 from recsys_batch.contracts.errors import AlreadyPublishedError, ConfigError, StagedRowsMissingError
 from recsys_batch.contracts.identity import identify
 from recsys_batch.contracts.run_facts import STAGE_NAMES, NightOptions
-from recsys_batch.night.check_config import INPUTS, resolve_inputs
+from recsys_batch.night.check_config import resolve_inputs
 from recsys_batch.night.context import Run
 from recsys_batch.night.encode import encode
 from recsys_batch.night.plan import RANK, Plan, Stage, identities_of, plan_one, plan_rest, plan_whole
@@ -36,7 +37,7 @@ from recsys_batch.spark.inputs.preview import preview_source
 from recsys_batch.spark.inputs.sources import version_of
 from recsys_batch.spark.lake.runs import record_stage, record_status, start_run
 from recsys_batch.spark.lake.tables import Lake
-from recsys_batch.spark.publish.release import give_up_claim, latest_release, roll_forward
+from recsys_batch.spark.publish.release import describe_release, give_up_claim, latest_release, roll_forward
 from recsys_batch.spark.session import is_local, is_small, local_time, night_settings, warm_workers, with_settings
 from recsys_batch.training.registry.find import find_encoder, find_ranker
 from recsys_batch.training.registry.versions import name_of_folder
@@ -218,7 +219,7 @@ def _find_inputs(spark: SparkSession, config: Config, ds: date) -> tuple[dict[st
 def _show_inputs(spark: SparkSession, config: Config, ds: date) -> None:
     previews = (
         preview_source(spark, table, number, source, ds)
-        for table in INPUTS
+        for table in Inputs.OF_NIGHT
         for number, source in enumerate(getattr(config.sources, table))
     )
     with naming_causes():
@@ -232,7 +233,7 @@ def _user_key_version(config: Config) -> dict[str, str]:
 
 
 def _already_published(config: Config, ds: date, previous: Row, inputs: dict[str, str], summary: RunSummary) -> None:
-    by = f"{'rolled back to' if previous.action == 'rollback' else 'published by'} run {previous.run_id}"
+    by = describe_release(previous)
     if previous.config_hash != hash_config(config):
         raise AlreadyPublishedError(
             f"ds {ds}: {by} under another config (hash {previous.config_hash[:8]}, now "

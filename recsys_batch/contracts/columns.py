@@ -59,6 +59,8 @@ class Inputs:
         "exclusions": {"user_id": "string", "request_id": "string", "item_id": "string"},
         "targets": {"request_id": "string", "item_id": "string"},
     }
+    OF_NIGHT: Final = ("events", "items", "reviews", "requests", "exclusions")
+    """Those that a night reads; `targets` are for measuring it."""
     REQUIRED: Final[dict[str, tuple[str, ...]]] = {
         "events": ("user_id", "event_type", "event_time"),
         "items": ("item_id", "title"),

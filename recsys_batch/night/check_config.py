@@ -17,8 +17,6 @@ from recsys_batch.spark.inputs.sources import read_table
 from recsys_batch.spark.session import is_local, make_frame
 from recsys_batch.workers.own_sources import load_sources
 
-INPUTS = ("events", "items", "reviews", "requests", "exclusions")
-
 
 def resolve_inputs(spark: SparkSession, config: Config, ds: date) -> dict[str, DataFrame]:
     """Return the rows of every input table that the config gives, lazily.
@@ -28,7 +26,7 @@ def resolve_inputs(spark: SparkSession, config: Config, ds: date) -> dict[str, D
     that is not there yet.
     """
     faults, errors, frames = list(_faults(spark, config)), list[RecsysBatchError](), dict[str, DataFrame]()
-    for table in INPUTS:
+    for table in Inputs.OF_NIGHT:
         if sources := getattr(config.sources, table):
             try:
                 frames[table] = read_table(spark, table, sources, ds)
@@ -88,7 +86,7 @@ def _patterns(config: Config) -> dict[str, str]:
 def _date_forms(config: Config) -> dict[str, str]:
     return {
         f"sources.{table}.{number}.read_as.{column}": form
-        for table in INPUTS
+        for table in Inputs.OF_NIGHT
         for number, source in enumerate(getattr(config.sources, table))
         for column, form in source.read_as.items()
         if form not in (*NUMBER_FORMS, *EPOCH_FORMS)

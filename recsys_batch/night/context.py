@@ -19,12 +19,15 @@ from recsys_batch.nn.encoder.encoder import EncoderSettings
 from recsys_batch.report.progress import Ticker
 from recsys_batch.report.summary import RunSummary
 from recsys_batch.spark.lake.prepared import read_prepared, replace_prepared
-from recsys_batch.spark.lake.runs import RUNS
+from recsys_batch.spark.lake.runs import RUNS, recent_counts
 from recsys_batch.spark.lake.tables import Lake
+from recsys_batch.spark.publish.release import standing_runs
 from recsys_batch.spark.resources import TaskShare, build_profile, choose_share, read_cluster
 from recsys_batch.spark.session import in_memory, is_local, tasks_done
 
 log = logging.getLogger("recsys_batch.night")
+# Earlier nights that say what is usual.
+_NIGHTS_COMPARED = 7
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,16 @@ class Run:
     def items(self) -> DataFrame:
         """Return this date's catalog."""
         return self.read_prepared(Tables.ITEMS)
+
+    @cached_property
+    def standing_before(self) -> dict[date, str]:
+        """The run whose release stands, of every published date before this one."""
+        return standing_runs(self.lake, self.ds)
+
+    @cached_property
+    def earlier_counts(self) -> list[dict[str, float]]:
+        """What the newest published nights before this one counted, newest first."""
+        return recent_counts(self.lake, self.ds, _NIGHTS_COMPARED, self.standing_before)
 
     @property
     def parallelism(self) -> int:

@@ -25,14 +25,13 @@ from recsys_batch.spark.evaluation.exposure import measure_coverage
 from recsys_batch.spark.evaluation.published import acts_between, outcome_of, with_canonical_items
 from recsys_batch.spark.evaluation.results import ListMetric, average_values
 from recsys_batch.spark.evaluation.segments import bin_of
-from recsys_batch.spark.lake.runs import recent_counts
-from recsys_batch.spark.publish.release import latest_release, read_release, read_staged, standing_runs
+from recsys_batch.spark.publish.release import latest_release, read_release, read_staged
 
 log = logging.getLogger("recsys_batch.night")
 
 GATE = "_to_recent"
-# Nights that a value is held against, and how few of them say what is usual.
-_NIGHTS, _FEW_NIGHTS = 7, 3
+# Fewer earlier nights than this do not say what is usual.
+_FEW_NIGHTS = 3
 # Baskets of more items than this say little of any pair, and make a pair of every two.
 _MAX_BASKET = 100
 _SEGMENTS, _SEGMENT_EDGES = ("no acts", "1 to 2 acts", "3 to 10 acts", "11 acts or more"), (1, 3, 11)
@@ -43,7 +42,7 @@ def measure_lists_out(run: Run) -> list[Check]:
 
     Those whose name ends in `GATE` may block. Adds the figures that later nights compare with to the run's counts.
     """
-    dates = _published_before(run)
+    dates = sorted(run.standing_before)
     if not dates:
         return []
     newest = latest_release(run.lake, dates[-1])
@@ -57,13 +56,6 @@ def measure_lists_out(run: Run) -> list[Check]:
             if table in release.tables:
                 checks += _outcome(run, table, release)
     return checks
-
-
-def _published_before(run: Run) -> list[date]:
-    if not run.lake.exists(Tables.RELEASES):
-        return []
-    rows = run.lake.read(Tables.RELEASES).where(F.col("ds") < F.lit(run.ds)).select("ds").distinct().collect()
-    return sorted(row.ds for row in rows)
 
 
 def _outcome(run: Run, table: str, release: Row) -> list[Check]:
@@ -214,8 +206,7 @@ def _together(run: Run, ds: date) -> DataFrame:
 
 
 def _recent(run: Run, count: str) -> list[float]:
-    earlier = recent_counts(run.lake, run.ds, _NIGHTS, standing_runs(run.lake, run.ds))
-    return [each[count] for each in earlier if count in each]
+    return [each[count] for each in run.earlier_counts if count in each]
 
 
 def _segment() -> Column:

@@ -19,12 +19,9 @@ from recsys_batch.spark.catalog.review_sentences import review_sentences
 from recsys_batch.spark.catalog.reviews import classify_reviews
 from recsys_batch.spark.inputs.sources import read_table
 from recsys_batch.spark.lake.indices import assign_indices
-from recsys_batch.spark.lake.runs import recent_counts
-from recsys_batch.spark.publish.release import standing_runs
 
 log = logging.getLogger("recsys_batch.night")
-# Nights that the catalog is held against; fewer items than the second say nothing.
-_NIGHTS_COMPARED = 7
+# Fewer items than this say nothing.
 _FEW_ITEMS = 20
 # A catalog that keeps less than this of itself is worth a look.
 _USUAL_SHARE = 0.9
@@ -103,7 +100,7 @@ def _check_catalog(intake: Intake, items: DataFrame) -> None:
     counts, gates = run.summary.counts, run.config.gates
     if not counts["prepare.items_eligible"]:
         _refuse_nothing_eligible(run, items)
-    earlier = recent_counts(run.lake, run.ds, _NIGHTS_COMPARED, standing_runs(run.lake, run.ds))
+    earlier = run.earlier_counts
     run.summary.previous = dict(earlier[0]) if earlier else {}
     floors = {"items": gates.min_items_to_recent, "items_eligible": gates.min_eligible_to_recent}
     judged = []

@@ -3,13 +3,13 @@
 import textwrap
 from collections.abc import Iterator
 
+from recsys_batch.contracts.columns import Inputs
 from recsys_batch.contracts.gates import Check
-from recsys_batch.report.summary import RunSummary
+from recsys_batch.report.summary import RunSummary, worst_first
 
 _WIDTH, _INDENT = 80, 11
 _MOST_CHECKS, _MOST_REASONS = 6, 3
 _QUARANTINED = "_quarantined_"
-_INPUTS = ("events", "items", "reviews", "requests", "exclusions")
 # Rows that a rule changed, as the lines say it.
 _EFFECTS = {
     "rows_over_category_cap": "over a cap",
@@ -30,7 +30,7 @@ def night_lines(summary: RunSummary) -> list[str]:
 
 def _parts(summary: RunSummary) -> Iterator[tuple[str, str]]:
     counts = summary.counts
-    for place, table in enumerate(name for name in _INPUTS if f"prepare.{name}_read" in counts):
+    for place, table in enumerate(name for name in Inputs.OF_NIGHT if f"prepare.{name}_read" in counts):
         yield "" if place else "inputs", _input(summary, table)
     if "prepare.items" in counts:
         eligible = f"{counts.get('prepare.items_eligible', 0):,.0f} of them may be recommended"
@@ -115,7 +115,7 @@ def _gates(checks: list[Check]) -> Iterator[tuple[str, str]]:
     passed = sum(check.verdict == "pass" for check in checks)
     yield "gates", f"{passed} of {len(checks)} passed"
     # Those that block first; the rest are in quality_metrics.
-    others = sorted((c for c in checks if c.verdict != "pass"), key=lambda c: (c.verdict, c.table, c.check))
+    others = worst_first(checks)
     for check in others[:_MOST_CHECKS]:
         yield check.verdict, f"{check.table}: {check.check} is {check.value:.4g}, threshold {check.threshold:.4g}"
     if len(others) > _MOST_CHECKS:

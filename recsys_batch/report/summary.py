@@ -100,7 +100,7 @@ def _print_table(summary: RunSummary, console: Console) -> None:
         table.add_row(f"{stage} (seconds)", f"{seconds:,.1f}")
     if summary.checks:
         table.add_section()
-        for check in _worst_first(summary.checks):
+        for check in worst_first(summary.checks):
             # Names such as null_share_rise[user_id] look like markup.
             name = escape(check.check.replace("_", " "))
             table.add_row(f"{check.table}: {name} {check.value:g} ({check.threshold:g})", check.verdict)
@@ -116,6 +116,6 @@ def _written(number: float) -> str:
     return f"{number:,.3f}" if abs(number) >= 0.001 else f"{number:.1e}"
 
 
-def _worst_first(checks: Iterable[Check]) -> list[Check]:
+def worst_first(checks: Iterable[Check]) -> list[Check]:
     """Return the checks that did not pass; those that did are only counted."""
     return sorted((c for c in checks if c.verdict != "pass"), key=lambda c: (c.verdict, c.table, c.check))

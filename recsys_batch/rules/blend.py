@@ -67,7 +67,7 @@ def list_order(scores_N: npt.NDArray[np.float32], items_N: IntArray, starts_P: I
     return np.asarray(positions_N[(starts_P[:-1, None] + places_PC)[is_filled_PC]])
 
 
-def by_list(join: np.ufunc, values_N: FloatArray, starts_P: IntArray) -> FloatArray:
+def by_list(join: np.ufunc, values_N: npt.NDArray[np.floating], starts_P: IntArray) -> FloatArray:
     """Return what `join` makes of each list's values (P,); 0 for an empty list."""
     joined_P = np.zeros(len(starts_P) - 1)
     filled = np.flatnonzero(np.diff(starts_P))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recsys_batch.rules.blend import by_list
 from recsys_batch.rules.sparse_rows import owners_of
 
 IntArray = npt.NDArray[np.int64]
@@ -57,14 +58,9 @@ def boosted(scores_N: FloatArray, starts_P: IntArray, boosts_N: FloatArray) -> F
 
     Where a list's scores are all equal the boost itself is added, so that it still decides.
     """
-    owners = owners_of(starts_P)
-    filled = np.flatnonzero(np.diff(starts_P))
-    ranges_P = np.ones(len(starts_P) - 1)
-    if filled.size:
-        starts = starts_P[filled]
-        ranges_P[filled] = np.maximum.reduceat(scores_N, starts) - np.minimum.reduceat(scores_N, starts)
+    ranges_P = by_list(np.maximum, scores_N, starts_P) - by_list(np.minimum, scores_N, starts_P)
     ranges_P[ranges_P == 0] = 1.0
-    return (scores_N + boosts_N * ranges_P[owners]).astype(np.float32)
+    return (scores_N + boosts_N * ranges_P[owners_of(starts_P)]).astype(np.float32)
 
 
 def select_lists(

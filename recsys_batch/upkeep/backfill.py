@@ -31,7 +31,7 @@ from recsys_batch.spark.inputs.sources import read_table
 from recsys_batch.spark.inputs.suppression import read_suppression
 from recsys_batch.spark.lake.runs import counts_of_runs, stages_of
 from recsys_batch.spark.lake.tables import Lake
-from recsys_batch.spark.publish.release import prepared_by, roll_forward, standing_releases
+from recsys_batch.spark.publish.release import describe_release, prepared_by, roll_forward, standing_releases
 from recsys_batch.spark.session import local_time, with_settings
 
 log = logging.getLogger("recsys_batch.night")
@@ -126,8 +126,7 @@ def _judge(ds: date, release: Row | None, is_unfinished: bool, before: int | Non
         return Found(ds, "cut short", "its publication was cut short, or is under way")
     if release is None:
         return Found(ds, "missing", "no release")
-    by = "rolled back to" if release.action == "rollback" else "published by"
-    said = f"{by} run {release.run_id}"
+    said = describe_release(release)
     if release.config_hash != hash_config(config):
         said += ", under another config"
     if before is None:

@@ -9,9 +9,11 @@ import pyarrow as pa
 from recsys_batch.contracts.columns import BLENDED_SOURCES, POPULARITY
 from recsys_batch.contracts.config.night import Retrieve
 from recsys_batch.contracts.schemas import SCORED
-from recsys_batch.rules.blend import blend, list_order
+from recsys_batch.rules.blend import blend
+from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.ragged import Ragged
+from recsys_batch.workers.scored import scored_batch
 
 _POPULARITY_BIT = BLENDED_SOURCES.index(POPULARITY)
 
@@ -33,21 +35,9 @@ class RankCandidates:
         progress.write()
 
     def _rank(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        items = Ragged.from_arrow(batch.column("items"), np.int64)
+        candidates = Candidates.of(Ragged.from_arrow(batch.column("items"), np.int64))
         scores_SN = np.stack([Ragged.from_arrow(batch.column(source), np.float64).values for source in BLENDED_SOURCES])
-        blended_N, parts_SN = blend(scores_SN, items.starts, self.retrieve.calibrations, self.retrieve.weights)
-        scores_N = blended_N.astype(np.float32)
-        ranked = {
-            "items": items.values,
-            "proposed": Ragged.from_arrow(batch.column("proposed"), np.int64).values,
-            "scores": scores_N,
-            "main_source": np.where(parts_SN.max(axis=0) > 0, parts_SN.argmax(axis=0), _POPULARITY_BIT),
-        }
-        order_N = list_order(scores_N, items.values, items.starts)
-        starts = pa.array(items.starts.astype(np.int32))
-        columns = {
-            name: pa.ListArray.from_arrays(starts, pa.array(values[order_N]).cast(SCORED.field(name).type.value_type))
-            for name, values in ranked.items()
-        }
-        kept = {name: batch.column(name) for name in SCORED.names if name not in columns}
-        return pa.record_batch([(columns | kept)[name] for name in SCORED.names], schema=SCORED)
+        blended_N, parts_SN = blend(scores_SN, candidates.starts_P, self.retrieve.calibrations, self.retrieve.weights)
+        main_N = np.where(parts_SN.max(axis=0) > 0, parts_SN.argmax(axis=0), _POPULARITY_BIT)
+        proposed_N = Ragged.from_arrow(batch.column("proposed"), np.int64).values
+        return scored_batch(batch, candidates, proposed_N, blended_N.astype(np.float32), main_N)

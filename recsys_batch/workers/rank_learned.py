@@ -28,7 +28,6 @@ from recsys_batch.contracts.columns import (
 )
 from recsys_batch.contracts.schemas import CANDIDATES, EXAMPLES, SCORED
 from recsys_batch.nn.scoring.lambdamart import read_model
-from recsys_batch.rules.blend import list_order
 from recsys_batch.workers.features import FEATURES, make_features, scores_of
 from recsys_batch.workers.item_index import read_item_index
 from recsys_batch.workers.own_sources import names_of, own_names, scores_of_own
@@ -37,6 +36,7 @@ from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.proposals import as_mask
 from recsys_batch.workers.ragged import Ragged, windows
 from recsys_batch.workers.retrieve import profile_vectors, to_rows
+from recsys_batch.workers.scored import scored_batch
 
 FloatArray = npt.NDArray[np.float32]
 # The feature that is a source's own score.
@@ -80,20 +80,8 @@ class RankLearned:
         proposed_N = Ragged.from_arrow(batch.column("proposed"), np.int64).values
         features = features_of(self.index_folder, batch, candidates, self.own_sources)
         scores_N = model.score(features)
-        order_N = list_order(scores_N, candidates.items_N, candidates.starts_P)
-        starts = pa.array(candidates.starts_P.astype(np.int32))
-        values = {
-            "items": candidates.items_N,
-            "proposed": proposed_N,
-            "scores": scores_N,
-            "main_source": main_sources(candidates, proposed_N, features, self.own_sources),
-        }
-        columns = {
-            name: pa.ListArray.from_arrays(starts, pa.array(each[order_N]).cast(SCORED.field(name).type.value_type))
-            for name, each in values.items()
-        }
-        kept = {name: batch.column(name) for name in SCORED.names if name not in columns}
-        return pa.record_batch([(columns | kept)[name] for name in SCORED.names], schema=SCORED)
+        main_N = main_sources(candidates, proposed_N, features, self.own_sources)
+        return scored_batch(batch, candidates, proposed_N, scores_N, main_N)
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,13 @@ class SearchIndex:
         """The catalog's words without digits, each with the number of items that hold it."""
         return dict(zip(self.words.to_pylist(), self.word_items.to_pylist(), strict=True))
 
+    @cached_property
+    def coded_categories(self) -> tuple[IntArray, list[str]]:
+        """The code of each item's category, -1 where it has none, and the category of each code."""
+        coded = self.categories.dictionary_encode()
+        codes_I = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        return codes_I, coded.dictionary.to_pylist()
+
     def score(self, terms: Sequence[Sequence[str]], weights: Sequence[Sequence[float]]) -> sp.csr_array:
         """Return the score (P, I) of every item that holds a term of a profile; its cells are in order."""
         places = [[self.places.get(term, -1) for term in each] for each in terms]

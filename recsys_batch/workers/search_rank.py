@@ -19,9 +19,10 @@ from recsys_batch.contracts.columns import (
 from recsys_batch.contracts.config.search import SearchWeights
 from recsys_batch.contracts.schemas import SCORED
 from recsys_batch.contracts.worker_task import WorkerTask
-from recsys_batch.rules.blend import list_order
 from recsys_batch.rules.search.combine import Evidence, combine
+from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.ragged import Ragged
+from recsys_batch.workers.scored import scored_batch
 
 # Column of `schemas.CANDIDATES` -> the kind of evidence it is.
 _EVIDENCE = {
@@ -53,7 +54,7 @@ class RankQueries:
                 yield from self.others(iter([batch.filter(pc.invert(asks))]))
 
     def _rank(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        items = Ragged.from_arrow(batch.column("items"), np.int64)
+        candidates = Candidates.of(Ragged.from_arrow(batch.column("items"), np.int64))
         evidence = Evidence(
             **{kind: Ragged.from_arrow(batch.column(column), np.float64).values for column, kind in _EVIDENCE.items()}
         )
@@ -61,23 +62,9 @@ class RankQueries:
             batch.column(name).fill_null(0.0).to_numpy(zero_copy_only=False).astype(np.float64)
             for name in ("trust", "known_share")
         )
-        total_N, parts = combine(evidence, items.starts, self.weights, trust_P, known_P)
-        scores_N = total_N.astype(np.float32)
+        total_N, parts = combine(evidence, candidates.starts_P, self.weights, trust_P, known_P)
         proposed_N = Ragged.from_arrow(batch.column("proposed"), np.int64).values
-        ranked = {
-            "items": items.values,
-            "proposed": proposed_N,
-            "scores": scores_N,
-            "main_source": _main_sources(parts, proposed_N),
-        }
-        order_N = list_order(scores_N, items.values, items.starts)
-        starts = pa.array(items.starts.astype(np.int32))
-        columns = {
-            name: pa.ListArray.from_arrays(starts, pa.array(values[order_N]).cast(SCORED.field(name).type.value_type))
-            for name, values in ranked.items()
-        }
-        kept = {name: batch.column(name) for name in SCORED.names if name not in columns}
-        return pa.record_batch([(columns | kept)[name] for name in SCORED.names], schema=SCORED)
+        return scored_batch(batch, candidates, proposed_N, total_N.astype(np.float32), _main_sources(parts, proposed_N))
 
 
 def _main_sources(parts: dict[str, np.ndarray], proposed_N: np.ndarray) -> np.ndarray:

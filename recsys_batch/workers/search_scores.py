@@ -17,7 +17,7 @@ from recsys_batch.contracts.columns import CATEGORY, POPULARITY, SEARCHERS, WORD
 from recsys_batch.contracts.filesystem import read_parquet
 from recsys_batch.rules.blend import rank_order
 from recsys_batch.rules.search.combine import trust_of
-from recsys_batch.rules.sparse_rows import strongest
+from recsys_batch.rules.sparse_rows import owners_of, strongest
 from recsys_batch.workers.item_index import ItemIndex
 from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.proposals import Proposals, best_open, first_open
@@ -37,11 +37,13 @@ class QueryScores:
     """The scores of all items for P profiles, those without a query at 0."""
 
     words_PI: sp.csr_array
+    best_PI: sp.csr_array
+    """What a query's words find best."""
     acts_PI: sp.csr_array
     shares_PK: FloatArray
-    """Share of each of K categories in what a query's words find best."""
+    """Share of each of K categories in what a query's words find best; the last column, of no category, is 0."""
     categories_I: npt.NDArray[np.int64]
-    """Code of each item's category, K where it has none."""
+    """Code of each item's category, -1 where it has none."""
     asks_P: npt.NDArray[np.bool_]
     """Whether a profile has a query."""
     says_P: npt.NDArray[np.bool_]
@@ -90,11 +92,13 @@ def query_scores(index_folder: str, search_folder: str, index: ItemIndex, profil
         terms,
         _lists(profiles.column("term_weights")),
     )
-    codes_I, num_categories = _category_codes(search_folder)
+    codes_I, categories = search.coded_categories
+    best_PI = strongest(words_PI, _BEST)
     return QueryScores(
         words_PI,
+        best_PI,
         _acts_after(index_folder, index, profiles.column("query"), profiles.column("searched")),
-        _shares(words_PI, codes_I, num_categories),
+        _shares(best_PI, codes_I, len(categories)),
         codes_I,
         pc.is_valid(profiles.column("query")).to_numpy(zero_copy_only=False),
         np.array([bool(each) for each in terms], dtype=np.bool_),
@@ -121,7 +125,7 @@ def query_evidence(
 def trusts_of(scores: QueryScores, index: ItemIndex, vectors_PD: FloatArray) -> FloatArray:
     """Return how far the cosines of each profile's query can be believed (`rules.search.combine.trust_of`)."""
     anywhere_MD = index.vectors_ID[np.unique(np.linspace(0, index.num_items - 1, _ANY).astype(np.int64))]
-    best = strongest(scores.words_PI, _BEST)
+    best = scores.best_PI
     # Who asks for nothing that is a word means nothing that a vector could tell.
     trusts = np.where(scores.says_P, 1.0, 0.0).astype(np.float32)
     for row in np.flatnonzero(scores.asks_P & scores.says_P):
@@ -139,20 +143,11 @@ def _only(proposals: Proposals, wanted_P: npt.NDArray[np.bool_]) -> Proposals:
     return rows[wanted_P[rows]], items[wanted_P[rows]]
 
 
-@lru_cache(maxsize=2)
-def _category_codes(search_folder: str) -> tuple[npt.NDArray[np.int64], int]:
-    coded = read_search_index(search_folder).categories.dictionary_encode()
-    number = len(coded.dictionary)
-    return coded.indices.fill_null(number).to_numpy(zero_copy_only=False).astype(np.int64), number
-
-
-def _shares(words_PI: sp.csr_array, codes_I: npt.NDArray[np.int64], num_categories: int) -> FloatArray:
-    """Return (P, K + 1) shares; the last column, of items without a category, is 0."""
-    best = strongest(words_PI, _BEST)
-    rows = np.repeat(np.arange(best.shape[0]), np.diff(best.indptr))
+def _shares(best: sp.csr_array, codes_I: npt.NDArray[np.int64], num_categories: int) -> FloatArray:
+    """Return (P, K + 1) shares; the last column, where the code -1 of no category leads, is 0."""
     shares_PK = np.zeros((best.shape[0], num_categories + 1), dtype=np.float32)
-    np.add.at(shares_PK, (rows, codes_I[best.indices]), 1.0)
-    shares_PK[:, num_categories] = 0.0
+    np.add.at(shares_PK, (owners_of(best.indptr), codes_I[best.indices]), 1.0)
+    shares_PK[:, -1] = 0.0
     return shares_PK / np.maximum(np.diff(best.indptr), 1).astype(np.float32)[:, None]
 
 

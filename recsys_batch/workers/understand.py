@@ -56,11 +56,6 @@ class _Reader:
         counts = Counter(self.index.brands.drop_null().to_pylist())
         return Brands(sorted(counts, key=lambda name: (-counts[name], name)))
 
-    @cached_property
-    def _categories(self) -> tuple[np.ndarray, list[str]]:
-        coded = self.index.categories.dictionary_encode()
-        return coded.indices.fill_null(-1).to_numpy(zero_copy_only=False), coded.dictionary.to_pylist()
-
     def read(self, queries: list[str]) -> pa.RecordBatch:
         """Return what is understood of the queries."""
         read = [understand(query, self.index, self._stem, self._speller) for query in queries]
@@ -97,7 +92,7 @@ class _Reader:
 
     def _category(self, items: np.ndarray) -> tuple[str | None, float]:
         """Return the category of most of the items, and its share of them; none of them may have one."""
-        codes_I, names = self._categories
+        codes_I, names = self.index.coded_categories
         counts = np.bincount(codes_I[items][codes_I[items] >= 0], minlength=1)
         if not counts.any():
             return None, 0.0

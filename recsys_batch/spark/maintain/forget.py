@@ -15,8 +15,8 @@ from pyspark.sql import functions as F
 from recsys_batch.contracts.columns import Tables
 from recsys_batch.spark.lake.files import list_folders
 from recsys_batch.spark.lake.runs import RUNS
-from recsys_batch.spark.lake.tables import STATS_COLUMNS, Lake, retry_conflicts
-from recsys_batch.spark.publish.release import staged_name, standing_releases
+from recsys_batch.spark.lake.tables import STATS_COLUMNS, Lake, retry_conflicts, sql_text
+from recsys_batch.spark.publish.release import BOUNDED, staged_name, standing_releases
 from recsys_batch.spark.session import make_frame
 
 _USER = "user_id"
@@ -80,9 +80,8 @@ def keep_users_out_of_bounds(lake: Lake) -> None:
                 and detail.properties.get("delta.dataSkippingNumIndexedCols") != "0"
             ):
                 path = lake.path(name).replace("`", "``")
-                lake.spark.sql(
-                    f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('{STATS_COLUMNS}' = 'rank,item_id,score')"
-                )
+                bounded = sql_text(",".join(BOUNDED[_USERS]))
+                lake.spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('{STATS_COLUMNS}' = {bounded})")
 
 
 def settle_releases(lake: Lake) -> int:

@@ -35,8 +35,10 @@ from recsys_batch.spark.lake.runs import newest_run
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.session import make_frame
 
+ROLLBACK = "rollback"
+"""The action of a release that brings an earlier one back."""
 # Bounds of user ids would stay in Delta's log after a user is forgotten.
-_BOUNDED = {Tables.USER_RECOMMENDATIONS: ("rank", "item_id", "score")}
+BOUNDED = {Tables.USER_RECOMMENDATIONS: ("rank", "item_id", "score")}
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,12 @@ def latest_release(lake: Lake, ds: date) -> Row | None:
         return None
     releases = lake.read_ds(Tables.RELEASES, ds).collect()
     return standing_release(releases, _claim_of(lake, ds) if releases else None)
+
+
+def describe_release(release: Row) -> str:
+    """Say how the rows of a release (a row of `releases`) came to stand."""
+    by = "rolled back to" if release.action == ROLLBACK else "published by"
+    return f"{by} run {release.run_id}"
 
 
 def standing_runs(lake: Lake, before: date) -> dict[date, str]:
@@ -269,7 +277,7 @@ def _complete(lake: Lake, release: Release, staged: Mapping[str, DataFrame]) -> 
         # In a list of similar items the key is the item.
         comments = LIST_COMMENTS | ({"item_id": "item that is looked at"} if table == Tables.SIMILAR_ITEMS else {})
         lake.create_documented(
-            table, rows.schema, LIST_COMMENT, comments, ("ds",), LIST_NULLABLE, _BOUNDED.get(table, ())
+            table, rows.schema, LIST_COMMENT, comments, ("ds",), LIST_NULLABLE, BOUNDED.get(table, ())
         )
         lake.replace_ds(table, rows, release.ds, txn)
         versions[table] = lake.version_written_by(table, txn)

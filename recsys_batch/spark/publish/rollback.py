@@ -16,6 +16,7 @@ from recsys_batch.contracts.columns import Tables
 from recsys_batch.contracts.errors import AnotherPublisherWonError, NoEarlierReleaseError, StagedRowsMissingError
 from recsys_batch.spark.lake.tables import Lake
 from recsys_batch.spark.publish.release import (
+    ROLLBACK,
     Release,
     latest_release,
     prepared_by,
@@ -25,8 +26,6 @@ from recsys_batch.spark.publish.release import (
     staged_name,
     unfinished_claim,
 )
-
-ROLLBACK = "rollback"
 
 
 @dataclass(frozen=True)
