@@ -24,7 +24,7 @@ from recsys_batch.workers.chain import Chain
 from recsys_batch.workers.rank import RankCandidates
 from recsys_batch.workers.rank_learned import RankLearned
 from recsys_batch.workers.rerank import RerankCandidates
-from recsys_batch.workers.search_rank import RankQueries
+from recsys_batch.workers.search.rank import RankQueries
 
 log = logging.getLogger("recsys_batch.night")
 

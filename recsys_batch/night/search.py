@@ -15,9 +15,9 @@ from recsys_batch.spark.datasets.labels import count_positions, propensity_at, s
 from recsys_batch.spark.lake.prepared import replace_prepared
 from recsys_batch.spark.retrieval.profiles import top_queries
 from recsys_batch.spark.retrieval.queries import acts_after, searched_fields
-from recsys_batch.workers.search_index import WriteSearchIndex
-from recsys_batch.workers.search_scores import ACTS_AFTER
-from recsys_batch.workers.understand import UnderstandQueries
+from recsys_batch.workers.search.index import WriteSearchIndex
+from recsys_batch.workers.search.scores import ACTS_AFTER
+from recsys_batch.workers.search.understand import UnderstandQueries
 
 _QUERIES_A_TASK = 5000
 _QUERY_BLOCK = 512

@@ -34,7 +34,7 @@ from recsys_batch.workers.item_index import ItemIndex, read_boosts, read_item_in
 from recsys_batch.workers.own_sources import names_of, reasons_of
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.ragged import Ragged
-from recsys_batch.workers.search_reasons import AskedFor, explain_rows
+from recsys_batch.workers.search.reasons import AskedFor, explain_rows
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]

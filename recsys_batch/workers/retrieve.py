@@ -30,7 +30,7 @@ from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.progress import ProgressFile
 from recsys_batch.workers.proposals import Proposals, as_mask, best_open, first_open, propose, unite
 from recsys_batch.workers.ragged import Ragged, windows
-from recsys_batch.workers.search_scores import QueryScores, query_evidence, query_scores, trusts_of
+from recsys_batch.workers.search.scores import QueryScores, query_evidence, query_scores, trusts_of
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]

@@ -18,10 +18,10 @@ from recsys_batch.workers.chain import Chain
 from recsys_batch.workers.rank import RankCandidates
 from recsys_batch.workers.rerank import RerankCandidates
 from recsys_batch.workers.retrieve import RetrieveCandidates
-from recsys_batch.workers.search_index import WriteSearchIndex, read_search_index
-from recsys_batch.workers.search_rank import RankQueries
-from recsys_batch.workers.search_scores import ACTS_AFTER
-from recsys_batch.workers.understand import UnderstandQueries
+from recsys_batch.workers.search.index import WriteSearchIndex, read_search_index
+from recsys_batch.workers.search.rank import RankQueries
+from recsys_batch.workers.search.scores import ACTS_AFTER
+from recsys_batch.workers.search.understand import UnderstandQueries
 
 FIELDS = ("title", "brand", "category", "description", "attributes")
 ITEMS = (

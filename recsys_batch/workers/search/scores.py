@@ -21,7 +21,7 @@ from recsys_batch.rules.sparse_rows import owners_of, strongest
 from recsys_batch.workers.item_index import ItemIndex
 from recsys_batch.workers.profiles import Candidates
 from recsys_batch.workers.proposals import Proposals, best_open, first_open
-from recsys_batch.workers.search_index import read_search_index
+from recsys_batch.workers.search.index import read_search_index
 
 FloatArray = npt.NDArray[np.float32]
 # Of what words find, what says which categories the query is about, and whether cosines can be believed.

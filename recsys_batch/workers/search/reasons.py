@@ -15,7 +15,7 @@ from recsys_batch.contracts.columns import COVISITATION
 from recsys_batch.rules.reasons import POPULAR
 from recsys_batch.rules.search.reasons import explain_search, said_words
 from recsys_batch.workers.item_index import ItemIndex
-from recsys_batch.workers.search_index import read_search_index
+from recsys_batch.workers.search.index import read_search_index
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from recsys_batch.rules.search.understanding import FoundBy, Understood, underst
 from recsys_batch.rules.search.words import make_stem
 from recsys_batch.rules.sparse_rows import strongest
 from recsys_batch.workers.ragged import windows
-from recsys_batch.workers.search_index import SearchIndex, read_search_index
+from recsys_batch.workers.search.index import SearchIndex, read_search_index
 
 # What a query is about is what its first results are.
 _VOTES = 50
